@@ -1,0 +1,287 @@
+//! The compiled definitions: everything the engine looks at, by slot.
+//!
+//! `definitions/` parses, checks and compiles a file into a [`Plan`]; the
+//! engine never sees a name per event beyond [`Plan::bind`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::event::{Event, Value};
+use super::expression::{BoolExpr, Expression};
+use super::time::{Millis, Timestamp};
+use super::vector::{Slot, Vector};
+
+/// Compiled definitions, immutable while served.
+#[derive(Debug)]
+pub struct Plan {
+    /// SHA-256 of the canonical form of all definitions, lower-case hex.
+    pub digest: Arc<str>,
+    /// The text the plan was compiled from, logged so that a log explains itself.
+    pub source: Arc<str>,
+    /// Event types that some definition names.
+    pub event_types: Names,
+    /// Event properties that some definition names.
+    pub properties: Names,
+    /// Traits that some definition names.
+    pub traits: Names,
+    pub series: Vec<SeriesPlan>,
+    /// In an order in which an expression comes after what it reads.
+    pub features: Vec<FeaturePlan>,
+    pub n_numbers: usize,
+    pub n_texts: usize,
+    pub labels: Vec<LabelPlan>,
+    pub models: Vec<ModelPlan>,
+    pub triggers: Vec<TriggerPlan>,
+    pub caps: Vec<CapPlan>,
+    pub bounds: TimeBounds,
+}
+
+/// How far event times may be from arrivals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeBounds {
+    /// Later events are refused as late.
+    pub lateness: Millis,
+    /// Event times ahead of arrival by no more than this are clamped to it; further ahead: refused.
+    pub skew: Millis,
+}
+
+/// Names with their index, resolved once per event at the edge.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    names: Vec<Arc<str>>,
+    index: HashMap<Arc<str>, usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventSelector {
+    /// `*`
+    Any,
+    /// An index into [`Plan::event_types`].
+    Type(usize),
+}
+
+/// One stream of entries, shared by every window over it.
+#[derive(Debug)]
+pub struct SeriesPlan {
+    /// What identifies the series across versions of the definitions.
+    pub digest: Arc<str>,
+    pub event: EventSelector,
+    pub filter: Option<BoolExpr>,
+    /// Entries carry this property; events without it are not entries.
+    pub property: Option<usize>,
+    /// The longest sliding window that reads the raw entries.
+    pub longest_window: Millis,
+    /// Whether some feature reads the lifetime aggregates.
+    pub lifetime: bool,
+    /// Whether some feature reads the lifetime's distinct values.
+    pub lifetime_distinct: bool,
+}
+
+#[derive(Debug)]
+pub struct FeaturePlan {
+    pub name: Arc<str>,
+    /// Digest of the feature and of all it reads.
+    pub digest: Arc<str>,
+    pub slot: Slot,
+    /// A boolean feature stands in a number slot as 0 or 1.
+    pub is_bool: bool,
+    pub kind: FeatureKind,
+}
+
+#[derive(Debug)]
+pub enum FeatureKind {
+    Aggregate { series: usize, aggregate: Aggregate, window: Window },
+    Expression(Expression),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Aggregate {
+    Count,
+    Sum,
+    Mean,
+    Min,
+    Max,
+    Distinct,
+    First,
+    Last,
+    /// Seconds.
+    TimeSinceFirst,
+    /// Seconds.
+    TimeSinceLast,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Window {
+    /// Event times in `(as-of - length, as-of]`.
+    Sliding(Millis),
+    Lifetime,
+}
+
+/// A named future outcome: strictly after the decision, within the horizon.
+#[derive(Debug)]
+pub struct LabelPlan {
+    pub name: Arc<str>,
+    pub event: EventSelector,
+    pub filter: Option<BoolExpr>,
+    /// `true`: the label is that the event happens; `false`: that it does not.
+    pub happens: bool,
+    pub horizon: Millis,
+}
+
+#[derive(Debug)]
+pub struct ModelPlan {
+    pub name: Arc<str>,
+    /// Index into [`Plan::labels`].
+    pub label: Option<usize>,
+    /// The features the model may use, in order; indices into [`Plan::features`].
+    pub features: Vec<usize>,
+    pub score_on: Vec<EventSelector>,
+    pub rescore_every: Option<Millis>,
+}
+
+#[derive(Debug)]
+pub struct TriggerPlan {
+    pub name: Arc<str>,
+    pub digest: Arc<str>,
+    pub enabled: bool,
+    pub kind: TriggerKind,
+    pub when: Option<BoolExpr>,
+    pub unless: Option<BoolExpr>,
+    pub cooldown: Millis,
+    /// Share of users held out, 0..1.
+    pub holdout: f64,
+    /// Variant names with their weights; empty: none.
+    pub variants: Vec<(Arc<str>, f64)>,
+    /// After this long an undelivered firing is dead.
+    pub time_to_live: Millis,
+}
+
+#[derive(Debug)]
+pub enum TriggerKind {
+    Score {
+        /// Index into [`Plan::models`].
+        model: usize,
+        fire_at: f64,
+        rearm_at: f64,
+        /// Fires when the score falls to `fire_at` instead of rising to it.
+        falling: bool,
+    },
+    Absence {
+        after: EventSelector,
+        without: Vec<EventSelector>,
+        wait: Millis,
+        /// Event property that keys the armings; events without it do not arm.
+        key: Option<usize>,
+        on_repeat: OnRepeat,
+    },
+}
+
+/// What a repeated arming event does to a running arming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRepeat {
+    /// The wait starts anew.
+    Reset,
+    /// The wait goes on from the first.
+    Keep,
+}
+
+/// At most so many firings in a rolling span, over several triggers.
+#[derive(Debug)]
+pub struct CapPlan {
+    pub name: Arc<str>,
+    pub at_most: usize,
+    pub per: Millis,
+    /// Indices into [`Plan::triggers`].
+    pub triggers: Vec<usize>,
+}
+
+/// An event with its names resolved to slots.
+#[derive(Debug)]
+pub struct BoundEvent<'e> {
+    pub event: &'e Event,
+    /// Index into [`Plan::event_types`]; none if no definition names the type.
+    pub kind: Option<usize>,
+    values: Vec<Option<&'e Value>>,
+}
+
+/// What expressions read.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    pub event: Option<&'a BoundEvent<'a>>,
+    pub vector: &'a Vector,
+    /// By index into [`Plan::traits`].
+    pub traits: &'a [Option<Value>],
+    /// By index into [`Plan::models`]; NaN where there is no score.
+    pub scores: &'a [f64],
+    pub now: Timestamp,
+}
+
+impl Names {
+    /// The index of `name`, added if new.
+    pub fn intern(&mut self, name: &str) -> usize {
+        if let Some(&index) = self.index.get(name) {
+            return index;
+        }
+        let name: Arc<str> = name.into();
+        self.names.push(name.clone());
+        self.index.insert(name, self.names.len() - 1);
+        self.names.len() - 1
+    }
+
+    pub fn index_of(&self, name: &str) -> Option<usize> {
+        self.index.get(name).copied()
+    }
+
+    pub fn name(&self, index: usize) -> &Arc<str> {
+        &self.names[index]
+    }
+
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.names.iter()
+    }
+}
+
+impl EventSelector {
+    pub fn matches(self, event: &BoundEvent<'_>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Type(index) => event.kind == Some(index),
+        }
+    }
+}
+
+impl Plan {
+    /// Resolves the event's names: the only look-ups by name per event.
+    pub fn bind<'e>(&self, event: &'e Event) -> BoundEvent<'e> {
+        let mut values = vec![None; self.properties.len()];
+        for (name, value) in &event.properties {
+            if let Some(slot) = self.properties.index_of(name) {
+                values[slot] = Some(value);
+            }
+        }
+        BoundEvent { event, kind: self.event_types.index_of(&event.kind), values }
+    }
+
+    pub fn empty_vector(&self) -> Vector {
+        Vector::empty(self.n_numbers, self.n_texts)
+    }
+
+    pub fn feature(&self, name: &str) -> Option<&FeaturePlan> {
+        self.features.iter().find(|feature| &*feature.name == name)
+    }
+}
+
+impl<'e> BoundEvent<'e> {
+    /// The value of an event property by its index into [`Plan::properties`].
+    pub fn property(&self, slot: usize) -> Option<&'e Value> {
+        self.values[slot]
+    }
+}

@@ -1,0 +1,3 @@
+//! tipoff: a real-time propensity server.
+
+pub mod engine;
