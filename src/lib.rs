@@ -1,3 +1,4 @@
 //! tipoff: a real-time propensity server.
 
 pub mod engine;
+pub mod proto;
