@@ -7,10 +7,343 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod calibration;
+pub mod codec;
 pub mod decision;
 pub mod event;
+pub mod exact_sum;
+pub mod experiment;
 pub mod expression;
+pub mod input;
 pub mod model;
 pub mod plan;
+pub mod profile;
+pub mod series;
 pub mod time;
+pub mod trigger;
 pub mod vector;
+
+use decision::{Action, Cause, Decision};
+use event::{Event, EventUid, UserId};
+use input::{Input, Step};
+use model::Models;
+use plan::{BoundEvent, Plan, Scope, TriggerKind};
+use profile::Profile;
+use series::{Entry, Item};
+use time::{Arrival, Millis, Timestamp};
+
+/// The compiled definitions with the models that serve them: what decisions
+/// are made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Engine<'a> {
+    pub plan: &'a Plan,
+    pub models: &'a Models,
+}
+
+/// Where the arrivals of one virtual shard stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    pub virtual_shard: u16,
+    /// The number the next input gets.
+    pub next: u64,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    Accepted(Arrival),
+    /// An event with this uid was accepted before: nothing changed.
+    Duplicate,
+    /// Older than the permitted lateness, by so much: refused.
+    Late {
+        by: Millis,
+    },
+    /// Further ahead of its arrival than the permitted skew, by so much: refused.
+    Future {
+        by: Millis,
+    },
+}
+
+impl Engine<'_> {
+    /// Takes in one event that arrived at `now`: runs the user's timers due by
+    /// then, folds, decides, folds the decision. What happened is pushed to
+    /// `steps`, in order; a refused event changes nothing.
+    ///
+    /// `now` is not before the user's last arrival. An event without an id
+    /// gets a uid minted from its arrival.
+    pub fn accept(
+        &self,
+        user: &UserId,
+        profile: &mut Profile,
+        mut event: Event,
+        now: Timestamp,
+        sequence: &mut Sequence,
+        steps: &mut Vec<Step>,
+    ) -> Acceptance {
+        let bounds = self.plan.bounds;
+        if event.time > now.after(bounds.skew) {
+            return Acceptance::Future { by: event.time.since(now.after(bounds.skew)) };
+        }
+        if event.time < now.before(bounds.lateness) {
+            return Acceptance::Late { by: now.before(bounds.lateness).since(event.time) };
+        }
+        event.time = event.time.min(now);
+        if event.id.is_some() && profile.seen.contains(event.uid, now, bounds.dedup_horizon()) {
+            return Acceptance::Duplicate;
+        }
+        self.run_due(user, profile, now, sequence, steps);
+        let arrival = sequence.stamp(now);
+        if event.uid == EventUid::UNMINTED {
+            event.uid = EventUid::minted(sequence.virtual_shard, arrival.sequence);
+        }
+        self.step(user, profile, Input::Event(event), arrival, steps);
+        Acceptance::Accepted(arrival)
+    }
+
+    /// Takes in traits or a link that arrived at `now`, as [`Engine::accept`] does an event.
+    pub fn identify(
+        &self,
+        user: &UserId,
+        profile: &mut Profile,
+        input: Input,
+        now: Timestamp,
+        sequence: &mut Sequence,
+        steps: &mut Vec<Step>,
+    ) -> Arrival {
+        self.run_due(user, profile, now, sequence, steps);
+        let arrival = sequence.stamp(now);
+        self.step(user, profile, input, arrival, steps);
+        arrival
+    }
+
+    /// Runs the user's timers due at or before `until`, each at its own due
+    /// instant, so that a timer reached late decides as one reached in time.
+    pub fn run_due(
+        &self,
+        user: &UserId,
+        profile: &mut Profile,
+        until: Timestamp,
+        sequence: &mut Sequence,
+        steps: &mut Vec<Step>,
+    ) {
+        while let Some(due) = profile.next_due()
+            && due <= until
+        {
+            // A wait that ended before the user's last input is decided right after it.
+            let at = profile.last_arrival.map_or(due, |last| due.max(last.time));
+            self.step(user, profile, Input::Timers, sequence.stamp(at), steps);
+        }
+    }
+
+    fn step(
+        &self,
+        user: &UserId,
+        profile: &mut Profile,
+        input: Input,
+        arrival: Arrival,
+        steps: &mut Vec<Step>,
+    ) {
+        fold_input(self.plan, user, profile, &input, arrival);
+        let decision = self.decide(user, profile, &input, arrival);
+        if let Some(decision) = &decision {
+            fold_decision(self.plan, profile, decision);
+        }
+        steps.push(Step { arrival, input, decision });
+    }
+
+    /// Reads the profile and decides: vector, scores, trigger outcomes. Pure.
+    /// None if no model is scored on the input and no trigger is due.
+    pub fn decide(
+        &self,
+        user: &UserId,
+        profile: &Profile,
+        input: &Input,
+        as_of: Arrival,
+    ) -> Option<Decision> {
+        let bound = match input {
+            Input::Event(event) => Some(self.plan.bind(event)),
+            Input::Timers => None,
+            Input::Traits(_) | Input::Link { .. } => return None,
+        };
+        let now = as_of.time;
+        let is_scored = |model: usize| match &bound {
+            Some(event) => self.plan.models[model].score_on.iter().any(|selector| selector.matches(event)),
+            None => profile.models[model].next_rescore.is_some_and(|due| due <= now),
+        };
+        let scored: Vec<usize> = (0..self.plan.models.len()).filter(|&model| is_scored(model)).collect();
+        if scored.is_empty() && bound.is_some() {
+            return None;
+        }
+
+        let vector = profile.read(self.plan, now);
+        let mut known = profile.last_scores();
+        let mut scores = Vec::with_capacity(scored.len());
+        for index in scored {
+            if let Some(model) = self.models.get(index) {
+                let score = model.score(index, &vector);
+                known[index] = score.value();
+                scores.push(score);
+            }
+        }
+
+        let scope = Scope {
+            event: bound.as_ref(),
+            vector: &vector,
+            traits: &profile.bound_traits,
+            scores: &known,
+            now,
+        };
+        let mut context =
+            trigger::Context { plan: self.plan, models: self.models, scope, fired_now: Vec::new() };
+        let (cause, occurrence) = match input {
+            Input::Event(event) => (Cause::Event(event.uid), event.uid),
+            // Due instants are distinct per user, and far from any hash or minted uid.
+            _ => (Cause::Timers, EventUid(now.as_millis() as u64 as u128 | 1 << 127)),
+        };
+        let mut outcomes = Vec::new();
+        for (index, trigger) in self.plan.triggers.iter().enumerate() {
+            let before = outcomes.len();
+            match &trigger.kind {
+                TriggerKind::Score { model, .. } => {
+                    if let Some(score) = scores.iter().find(|score| score.model == *model) {
+                        outcomes.extend(trigger::decide_score(
+                            trigger,
+                            index,
+                            profile,
+                            user,
+                            score.value(),
+                            occurrence,
+                            &context,
+                        ));
+                    }
+                }
+                TriggerKind::Absence { .. } if bound.is_none() => {
+                    trigger::decide_absence(trigger, index, profile, user, now, &context, &mut outcomes);
+                }
+                TriggerKind::Absence { .. } => {}
+            }
+            let fired = outcomes[before..].iter().filter(|outcome| outcome.action.is_firing()).count();
+            context.fired_now.extend(std::iter::repeat_n(index, fired));
+        }
+        drop(context);
+        Some(Decision { as_of, cause, vector, scores, outcomes })
+    }
+
+    /// Every feature as if `event` came at `now`; the profile is not touched.
+    pub fn hypothetical(
+        &self,
+        user: &UserId,
+        profile: &Profile,
+        mut event: Event,
+        now: Timestamp,
+    ) -> vector::Vector {
+        let mut profile = profile.clone();
+        let sequence = profile.last_arrival.map_or(0, |last| last.sequence + 1);
+        event.time = event.time.min(now);
+        fold_input(self.plan, user, &mut profile, &Input::Event(event), Arrival { time: now, sequence });
+        profile.read(self.plan, now)
+    }
+}
+
+/// Folds a recorded step: what recovery and rebuilding of views do, never
+/// deciding again.
+pub fn fold(plan: &Plan, user: &UserId, profile: &mut Profile, step: &Step) {
+    fold_input(plan, user, profile, &step.input, step.arrival);
+    if let Some(decision) = &step.decision {
+        fold_decision(plan, profile, decision);
+    }
+}
+
+/// Changes the state by an input; decides nothing.
+pub fn fold_input(plan: &Plan, user: &UserId, profile: &mut Profile, input: &Input, arrival: Arrival) {
+    let now = arrival.time;
+    match input {
+        Input::Event(event) => fold_event(plan, profile, &plan.bind(event), now),
+        Input::Traits(traits) => profile.set_traits(plan, traits),
+        Input::Timers | Input::Link { .. } => {}
+    }
+    if profile.first_arrival.is_none() {
+        profile.first_arrival = Some(now);
+        profile.start_rescores(plan, user, now);
+    }
+    profile.last_arrival = Some(arrival);
+}
+
+/// Changes the state by what was decided: trigger states, timers, last scores.
+pub fn fold_decision(plan: &Plan, profile: &mut Profile, decision: &Decision) {
+    let now = decision.as_of.time;
+    for score in &decision.scores {
+        if let Some(state) = profile.models.get_mut(score.model) {
+            state.last_score = score.value();
+        }
+    }
+    if decision.cause == Cause::Timers {
+        for (state, model) in profile.models.iter_mut().zip(&plan.models) {
+            if let (Some(due), Some(every)) = (state.next_rescore, model.rescore_every)
+                && due <= now
+            {
+                state.next_rescore = Some(due.after(every));
+            }
+        }
+    }
+    for outcome in &decision.outcomes {
+        let Some(index) = plan.triggers.iter().position(|trigger| trigger.name == outcome.trigger) else {
+            continue;
+        };
+        trigger::fold_outcome(
+            &mut profile.triggers[index],
+            outcome,
+            now,
+            plan.triggers[index].kind.is_score(),
+        );
+        if outcome.action.is_firing() && !plan.caps.is_empty() {
+            let longest = plan.caps.iter().map(|cap| cap.per).max().unwrap_or(Millis::ZERO);
+            while profile.firings.front().is_some_and(|(_, time)| *time <= now.before(longest)) {
+                profile.firings.pop_front();
+            }
+            profile.firings.push_back((index, now));
+        }
+    }
+}
+
+fn fold_event(plan: &Plan, profile: &mut Profile, event: &BoundEvent<'_>, now: Timestamp) {
+    profile.n_events += 1;
+    if event.event.id.is_some() {
+        profile.seen.insert(event.event.uid, now, plan.bounds.dedup_horizon());
+    }
+    let nothing = vector::Vector::default();
+    let scope = Scope { event: Some(event), vector: &nothing, traits: &[], scores: &[], now };
+    for (series, series_plan) in profile.series.iter_mut().zip(&plan.series) {
+        if !series_plan.event.matches(event) {
+            continue;
+        }
+        if series_plan.filter.as_ref().is_some_and(|filter| !filter.holds(&scope)) {
+            continue;
+        }
+        let item = match series_plan.property {
+            None => Item::None,
+            Some(property) => match event.property(property) {
+                Some(value) => Item::of(value),
+                None => continue,
+            },
+        };
+        series.insert(Entry { time: event.event.time, uid: event.event.uid, item }, series_plan, now);
+    }
+    for (state, trigger) in profile.triggers.iter_mut().zip(&plan.triggers) {
+        trigger::fold_event(state, trigger, event, now, plan.bounds.lateness);
+    }
+}
+
+impl Sequence {
+    fn stamp(&mut self, time: Timestamp) -> Arrival {
+        let arrival = Arrival { time, sequence: self.next };
+        self.next += 1;
+        arrival
+    }
+}
+
+impl Action {
+    /// Fired or held out: what consumes cooldowns and caps.
+    pub fn is_firing(&self) -> bool {
+        matches!(self, Self::Fired { .. } | Self::HeldOut { .. })
+    }
+}

@@ -92,6 +92,9 @@ impl fmt::Debug for UserId {
 }
 
 impl EventUid {
+    /// Stands in an event without an id until its arrival is known.
+    pub const UNMINTED: Self = Self(0);
+
     /// The uid of an event whose sender named it.
     pub fn of_id(id: &str) -> Self {
         Self(xxhash_rust::xxh3::xxh3_128(id.as_bytes()))
@@ -99,7 +102,7 @@ impl EventUid {
 
     /// The uid of an event without an id: ordered as the events arrived.
     pub fn minted(virtual_shard: u16, sequence: u64) -> Self {
-        Self(u128::from(sequence) << 64 | u128::from(virtual_shard))
+        Self(u128::from(sequence) << 64 | u128::from(virtual_shard) << 1 | 1)
     }
 }
 

@@ -216,6 +216,13 @@ pub struct Scope<'a> {
     pub now: Timestamp,
 }
 
+impl TimeBounds {
+    /// How long after its arrival an event may come again.
+    pub const fn dedup_horizon(self) -> Millis {
+        Millis::new(self.lateness.as_millis().saturating_add(self.skew.as_millis()))
+    }
+}
+
 impl Names {
     /// The index of `name`, added if new.
     pub fn intern(&mut self, name: &str) -> usize {

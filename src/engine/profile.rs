@@ -1,0 +1,201 @@
+//! All state of one user.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::event::{EventUid, UserId, Value};
+use super::expression::Expression;
+use super::plan::{FeatureKind, Plan, Scope, TriggerKind};
+use super::series::{Reading, Series};
+use super::time::{Arrival, Millis, Timestamp};
+use super::trigger::TriggerState;
+use super::vector::{Slot, Vector};
+
+/// All state of one user, shaped by a [`Plan`]: the lists run parallel to the
+/// plan's.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub series: Vec<Series>,
+    /// Every trait set, sorted by name.
+    pub traits: Vec<(Box<str>, Value)>,
+    /// The traits the plan names, by its index.
+    pub bound_traits: Vec<Option<Value>>,
+    pub models: Vec<ModelState>,
+    pub triggers: Vec<TriggerState>,
+    /// Firings (index of the trigger, as-of) within the longest cap.
+    pub firings: VecDeque<(usize, Timestamp)>,
+    pub seen: SeenUids,
+    /// Arrival of the first input.
+    pub first_arrival: Option<Timestamp>,
+    /// Arrival of the last input folded; none if there was none.
+    pub last_arrival: Option<Arrival>,
+    pub n_events: u64,
+}
+
+/// One model's state for one user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelState {
+    /// The last score's first output; NaN if there is none.
+    pub last_score: f64,
+    pub next_rescore: Option<Timestamp>,
+}
+
+/// Uids of events by arrival, as far back as an event may still come again.
+#[derive(Clone, Debug, Default)]
+pub struct SeenUids {
+    by_arrival: VecDeque<(Timestamp, EventUid)>,
+    uids: BTreeSet<EventUid>,
+}
+
+impl Profile {
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            series: vec![Series::default(); plan.series.len()],
+            traits: Vec::new(),
+            bound_traits: vec![None; plan.traits.len()],
+            models: vec![ModelState { last_score: f64::NAN, next_rescore: None }; plan.models.len()],
+            triggers: vec![TriggerState::default(); plan.triggers.len()],
+            firings: VecDeque::new(),
+            seen: SeenUids::default(),
+            first_arrival: None,
+            last_arrival: None,
+            n_events: 0,
+        }
+    }
+
+    /// Every feature as of `now`, which is not before the last arrival.
+    pub fn read(&self, plan: &Plan, now: Timestamp) -> Vector {
+        debug_assert!(self.last_arrival.is_none_or(|last| last.time <= now));
+        let mut vector = plan.empty_vector();
+        let scores = self.last_scores();
+        for feature in &plan.features {
+            let wants_text = matches!(feature.slot, Slot::Text(_));
+            let reading = match &feature.kind {
+                FeatureKind::Aggregate { series, aggregate, window } => {
+                    self.series[*series].read(*aggregate, *window, now, wants_text)
+                }
+                FeatureKind::Expression(expression) => {
+                    let scope = Scope {
+                        event: None,
+                        vector: &vector,
+                        traits: &self.bound_traits,
+                        scores: &scores,
+                        now,
+                    };
+                    match expression {
+                        Expression::Number(number) => Reading::Number(number.eval(&scope)),
+                        Expression::Bool(bool) => Reading::Number(
+                            bool.eval(&scope).map_or(f64::NAN, |value| f64::from(u8::from(value))),
+                        ),
+                        Expression::Text(text) => Reading::Text(text.eval(&scope).cloned()),
+                    }
+                }
+            };
+            match (feature.slot, reading) {
+                (Slot::Number(slot), Reading::Number(number)) => vector.numbers[slot] = number,
+                (Slot::Text(slot), Reading::Text(text)) => vector.texts[slot] = text,
+                (slot, reading) => debug_assert!(false, "{slot:?} does not take {reading:?}"),
+            }
+        }
+        vector
+    }
+
+    /// The models' last scores, by index; NaN where there is none.
+    pub fn last_scores(&self) -> Vec<f64> {
+        self.models.iter().map(|model| model.last_score).collect()
+    }
+
+    /// The earliest instant at which a timer of this user is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let rescores = self.models.iter().filter_map(|model| model.next_rescore);
+        let armings =
+            self.triggers.iter().flat_map(|trigger| &trigger.armings).filter_map(|arming| arming.due);
+        rescores.chain(armings).min()
+    }
+
+    /// Starts the models' re-score timers at the user's first input, spread
+    /// over the interval by a hash of (user, model).
+    pub(super) fn start_rescores(&mut self, plan: &Plan, user: &UserId, now: Timestamp) {
+        for (state, model) in self.models.iter_mut().zip(&plan.models) {
+            if let (Some(every), None) = (model.rescore_every, state.next_rescore) {
+                let salted = format!("rescore\0{}\0{}", model.name, user.key());
+                let hash = xxhash_rust::xxh3::xxh3_64(salted.as_bytes());
+                let offset = (hash % every.as_millis().max(1) as u64) as i64;
+                state.next_rescore = Some(now.after(Millis::new(offset + 1)));
+            }
+        }
+    }
+
+    pub(super) fn set_traits(&mut self, plan: &Plan, traits: &[(Box<str>, Value)]) {
+        for (name, value) in traits {
+            match self.traits.binary_search_by(|(other, _)| other.cmp(name)) {
+                Ok(at) => self.traits[at].1 = value.clone(),
+                Err(at) => self.traits.insert(at, (name.clone(), value.clone())),
+            }
+        }
+        self.bind_traits(plan);
+    }
+
+    /// Resolves the traits that the plan names.
+    pub(super) fn bind_traits(&mut self, plan: &Plan) {
+        self.bound_traits = plan
+            .traits
+            .iter()
+            .map(|name| {
+                let at = self.traits.binary_search_by(|(other, _)| (**other).cmp(name)).ok()?;
+                Some(self.traits[at].1.clone())
+            })
+            .collect();
+    }
+
+    /// Whether some absence trigger or model of the plan has a timer due at or before `now`.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.next_due().is_some_and(|due| due <= now)
+    }
+}
+
+impl SeenUids {
+    /// Records a uid; false if it was there already. Forgets what arrived
+    /// before the horizon.
+    pub fn insert(&mut self, uid: EventUid, now: Timestamp, horizon: Millis) -> bool {
+        let oldest = now.before(horizon);
+        while let Some(&(arrival, forgotten)) = self.by_arrival.front()
+            && arrival < oldest
+        {
+            self.by_arrival.pop_front();
+            self.uids.remove(&forgotten);
+        }
+        if !self.uids.insert(uid) {
+            return false;
+        }
+        self.by_arrival.push_back((now, uid));
+        true
+    }
+
+    /// Whether the uid was seen within the horizon before `now`.
+    pub fn contains(&self, uid: EventUid, now: Timestamp, horizon: Millis) -> bool {
+        self.uids.contains(&uid)
+            && self
+                .by_arrival
+                .iter()
+                .rev()
+                .any(|&(arrival, seen)| seen == uid && arrival >= now.before(horizon))
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &(Timestamp, EventUid)> {
+        self.by_arrival.iter()
+    }
+}
+
+impl TriggerKind {
+    pub fn is_score(&self) -> bool {
+        matches!(self, Self::Score { .. })
+    }
+}
+
+impl FromIterator<(Timestamp, EventUid)> for SeenUids {
+    fn from_iter<T: IntoIterator<Item = (Timestamp, EventUid)>>(seen: T) -> Self {
+        let by_arrival: VecDeque<_> = seen.into_iter().collect();
+        let uids = by_arrival.iter().map(|(_, uid)| *uid).collect();
+        Self { by_arrival, uids }
+    }
+}
