@@ -347,3 +347,6 @@ impl Action {
         matches!(self, Self::Fired { .. } | Self::HeldOut { .. })
     }
 }
+
+#[cfg(test)]
+mod tests;
