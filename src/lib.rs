@@ -6,3 +6,4 @@ pub mod engine;
 pub mod proto;
 pub mod shutdown;
 pub mod telemetry;
+pub mod event_file;

@@ -1,0 +1,149 @@
+//! Event files: behavioural history as JSON lines or CSV.
+//!
+//! A line is one event: `user_id` and/or `anonymous_id`, `type`, `time`,
+//! optionally `event_id` and `arrival_time`, and typed properties. In JSON
+//! the properties stand in an object `properties`; any further key, and in
+//! CSV any further column, is a property too. What is empty or null is
+//! absent. Times are RFC 3339 or integer milliseconds since 1970.
+//!
+//! The name tells the format: `.jsonl`, `.ndjson`, `.json` or `.csv`, with
+//! `.gz` or `.zst` behind it if compressed. Files whose columns have other
+//! names are read through a [`Mapping`].
+//!
+//! Types of values:
+//! - JSON: string, number, bool as they are; a number written without point
+//!   and exponent that fits 64 bits is an integer. Nested objects become
+//!   properties with dotted names; an array becomes its JSON text.
+//! - CSV, cell by cell: see [`typing`]. A mapping can fix a column's type.
+
+mod csv_lines;
+mod draft;
+mod json_lines;
+mod mapping;
+mod reader;
+mod source;
+pub mod typing;
+mod writer;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use mapping::{Mapping, MappingError};
+pub use reader::{Loaded, OnBadLine, Reader, load};
+pub use source::Progress;
+pub use writer::Writer;
+
+use crate::engine::event::{Event, UserId};
+use crate::engine::time::Timestamp;
+
+/// The longest line (CSV: record) that is read.
+pub const MAX_LINE_BYTES: usize = 1 << 20;
+/// The longest user id, anonymous id and event id.
+pub const MAX_ID_BYTES: usize = 256;
+/// The longest event type and property name.
+pub const MAX_NAME_BYTES: usize = 128;
+/// The longest text property.
+pub const MAX_TEXT_BYTES: usize = 8 << 10;
+/// The most properties of one event.
+pub const MAX_PROPERTIES: usize = 64;
+/// The first time that is read: 1900-01-01.
+pub const MIN_TIME: Timestamp = Timestamp::from_millis(-2_208_988_800_000);
+/// The last time that is read: the end of 2199.
+pub const MAX_TIME: Timestamp = Timestamp::from_millis(7_258_118_399_999);
+
+/// One event of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    pub user: UserId,
+    /// The uid is that of the event id, else minted from the line number, so
+    /// that events without an id keep the file's order among equal times.
+    pub event: Event,
+    /// When the event reached the system, if the file says so.
+    pub arrival: Option<Timestamp>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{path}:{line}: {source}")]
+    Read { path: PathBuf, line: u64, source: io::Error },
+    #[error("{path}: the name ends in none of .jsonl, .ndjson, .json, .csv (with .gz or .zst)")]
+    UnknownFormat { path: PathBuf },
+    #[error("{path}: header: {reason}")]
+    Header { path: PathBuf, reason: HeaderProblem },
+    /// One line; a [`Reader`] goes on behind it.
+    #[error("{0}")]
+    BadLine(Box<BadLine>),
+    #[error("{} bad lines or more:{}", .0.len(), list(.0))]
+    BadLines(Vec<BadLine>),
+}
+
+/// A line that is not an event, and why.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{path}:{line}: {field}: {problem}")]
+pub struct BadLine {
+    pub path: PathBuf,
+    /// From 1; of a CSV record with line breaks in it, the first.
+    pub line: u64,
+    /// The field as the file calls it; `line` for the whole.
+    pub field: String,
+    pub problem: Problem,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    #[error("not UTF-8")]
+    NotUtf8,
+    #[error("missing or empty")]
+    Missing,
+    #[error("given twice")]
+    Repeated,
+    #[error("{found} columns where the header has {expected}")]
+    Columns { found: usize, expected: usize },
+    #[error("{bytes} bytes, more than {limit}")]
+    TooLong { bytes: usize, limit: usize },
+    #[error("more than {limit} properties")]
+    TooManyProperties { limit: usize },
+    #[error("{found} is not {expected}")]
+    WrongType { found: String, expected: &'static str },
+    #[error("{0} is outside of 1900 to 2199")]
+    TimeOutOfBounds(Timestamp),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderProblem {
+    #[error("the file is empty")]
+    Empty,
+    #[error("not UTF-8")]
+    NotUtf8,
+    #[error("column {0:?} is missing; map it with `{0}=<your column>`")]
+    MissingColumn(&'static str),
+    #[error("the mapping names column {0:?}, which the file does not have")]
+    UnknownColumn(String),
+    #[error("two columns are {0:?}")]
+    Repeated(String),
+    #[error("a column name of {bytes} bytes, more than {limit}")]
+    TooLong { bytes: usize, limit: usize },
+    #[error("a column without a name")]
+    Unnamed,
+    #[error("{found} columns are properties, more than {limit}")]
+    TooManyProperties { found: usize, limit: usize },
+}
+
+impl Record {
+    /// When the event reached the system: the event's own time if the file
+    /// does not say.
+    pub fn arrival_or_time(&self) -> Timestamp {
+        self.arrival.unwrap_or(self.event.time)
+    }
+}
+
+fn list(lines: &[BadLine]) -> String {
+    lines.iter().map(|line| format!("\n  {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

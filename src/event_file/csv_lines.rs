@@ -1,0 +1,122 @@
+//! Events as CSV records under a header.
+
+use std::path::{Path, PathBuf};
+
+use csv::ByteRecord;
+
+use super::draft::{Draft, FieldProblem, Parsed, Scalar};
+use super::mapping::{Mapping, Role, Target};
+use super::source::{BoundedRecords, Bytes};
+use super::{Error, HeaderProblem, MAX_NAME_BYTES, MAX_PROPERTIES, Problem, Record, typing};
+
+pub(super) struct CsvLines {
+    path: PathBuf,
+    csv: csv::Reader<BoundedRecords>,
+    columns: Vec<Column>,
+    record: ByteRecord,
+    /// The parser ends a record at a carriage return and counts the line feed
+    /// behind it to the next one: its lines are one short.
+    ends_in_crlf: bool,
+}
+
+struct Column {
+    name: String,
+    target: Target,
+}
+
+impl CsvLines {
+    pub fn new(path: &Path, bytes: Bytes, mapping: &Mapping) -> Result<Self, Error> {
+        // Records of another length are our own error, by line.
+        let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(BoundedRecords::new(bytes));
+        let header = csv.byte_headers().map_err(|error| read_error(path, 1, error))?;
+        let columns =
+            columns(header, mapping).map_err(|reason| Error::Header { path: path.to_owned(), reason })?;
+        let ends_in_crlf = csv.position().line() == 1;
+        Ok(Self { path: path.to_owned(), csv, columns, record: ByteRecord::new(), ends_in_crlf })
+    }
+
+    /// The next record with its line, or what is wrong with that line.
+    pub fn next(&mut self) -> Result<Option<Parsed>, Error> {
+        self.csv.get_mut().begin();
+        let line = self.csv.position().line() + u64::from(self.ends_in_crlf);
+        let found = self.csv.read_byte_record(&mut self.record);
+        if !found.map_err(|error| read_error(&self.path, line, error))? {
+            return Ok(None);
+        }
+        Ok(Some((line, self.parse(line))))
+    }
+
+    fn parse(&self, line: u64) -> Result<Record, FieldProblem> {
+        if self.record.len() != self.columns.len() {
+            let problem = Problem::Columns { found: self.record.len(), expected: self.columns.len() };
+            return Err(("line".to_owned(), problem));
+        }
+        let mut draft = Draft::with_capacity(self.columns.len());
+        for (column, cell) in self.columns.iter().zip(&self.record) {
+            if cell.is_empty() {
+                continue;
+            }
+            let set = |draft: &mut Draft| {
+                let cell = std::str::from_utf8(cell).map_err(|_| Problem::NotUtf8)?;
+                let scalar = match column.target {
+                    Target::Property { fixed: None, .. } => typing::infer(cell),
+                    _ => Scalar::Text(cell),
+                };
+                draft.set(&column.target, scalar)
+            };
+            set(&mut draft).map_err(|problem| (column.name.clone(), problem))?;
+        }
+        draft.finish(line)
+    }
+}
+
+fn columns(header: &ByteRecord, mapping: &Mapping) -> Result<Vec<Column>, HeaderProblem> {
+    if header.is_empty() {
+        return Err(HeaderProblem::Empty);
+    }
+    let mut columns: Vec<Column> = Vec::with_capacity(header.len());
+    for name in header {
+        let name = std::str::from_utf8(name).map_err(|_| HeaderProblem::NotUtf8)?.trim();
+        if name.is_empty() {
+            return Err(HeaderProblem::Unnamed);
+        }
+        if name.len() > MAX_NAME_BYTES {
+            return Err(HeaderProblem::TooLong { bytes: name.len(), limit: MAX_NAME_BYTES });
+        }
+        let target = mapping.column(name);
+        if target != Target::Dropped && columns.iter().any(|column| same(&column.target, &target)) {
+            return Err(HeaderProblem::Repeated(name.to_owned()));
+        }
+        columns.push(Column { name: name.to_owned(), target });
+    }
+    if let Some(field) = mapping.fields().find(|field| columns.iter().all(|column| column.name != *field)) {
+        return Err(HeaderProblem::UnknownColumn(field.to_owned()));
+    }
+    let has = |role| columns.iter().any(|column| column.target == Target::Role(role));
+    for role in [Role::Type, Role::Time] {
+        if !has(role) {
+            return Err(HeaderProblem::MissingColumn(role.name()));
+        }
+    }
+    if !has(Role::UserId) && !has(Role::AnonymousId) {
+        return Err(HeaderProblem::MissingColumn(Role::UserId.name()));
+    }
+    let n_properties =
+        columns.iter().filter(|column| matches!(column.target, Target::Property { .. })).count();
+    if n_properties > MAX_PROPERTIES {
+        return Err(HeaderProblem::TooManyProperties { found: n_properties, limit: MAX_PROPERTIES });
+    }
+    Ok(columns)
+}
+
+fn same(left: &Target, right: &Target) -> bool {
+    match (left, right) {
+        (Target::Role(left), Target::Role(right)) => left == right,
+        (Target::Property { name: left, .. }, Target::Property { name: right, .. }) => left == right,
+        _ => false,
+    }
+}
+
+fn read_error(path: &Path, line: u64, error: csv::Error) -> Error {
+    Error::Read { path: path.to_owned(), line, source: error.into() }
+}

@@ -1,0 +1,179 @@
+//! A file's bytes, decompressed, bounded and counted.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::{Error, MAX_LINE_BYTES};
+
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// How far a file has been read, in bytes on disk; can be asked from any thread.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    read: Arc<AtomicU64>,
+    total: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    JsonLines,
+    Csv,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// The decompressed bytes.
+pub(super) type Bytes = Box<dyn BufRead + Send>;
+
+/// Opens a file by the endings of its name.
+pub(super) fn open(path: &Path) -> Result<(Format, Bytes, Progress), Error> {
+    let (format, compression) = by_name(path)?;
+    let io_error = |source| Error::Io { path: path.to_owned(), source };
+    let file = File::open(path).map_err(io_error)?;
+    let total = file.metadata().map_err(io_error)?.len();
+    let progress = Progress { read: Arc::default(), total };
+    let counted = BufReader::with_capacity(BUFFER_BYTES, Counted { file, read: progress.read.clone() });
+    let bytes: Bytes = match compression {
+        Compression::None => Box::new(counted),
+        Compression::Gzip => Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(counted))),
+        Compression::Zstd => {
+            let decoder = zstd::Decoder::with_buffer(counted).map_err(io_error)?;
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
+        }
+    };
+    Ok((format, bytes, progress))
+}
+
+pub(super) fn by_name(path: &Path) -> Result<(Format, Compression), Error> {
+    let unknown = || Error::UnknownFormat { path: path.to_owned() };
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(unknown)?.to_ascii_lowercase();
+    let (name, compression) = if let Some(name) = name.strip_suffix(".gz") {
+        (name, Compression::Gzip)
+    } else if let Some(name) = name.strip_suffix(".zst") {
+        (name, Compression::Zstd)
+    } else {
+        (&*name, Compression::None)
+    };
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+    match ending {
+        Some("jsonl" | "ndjson" | "json") => Ok((Format::JsonLines, compression)),
+        Some("csv") => Ok((Format::Csv, compression)),
+        _ => Err(unknown()),
+    }
+}
+
+/// One physical line at a time, never more than [`MAX_LINE_BYTES`] of it.
+pub(super) struct Lines {
+    path: PathBuf,
+    bytes: Bytes,
+    /// Of the line read last, from 1.
+    number: u64,
+    buffer: Vec<u8>,
+}
+
+pub(super) enum Line<'a> {
+    Whole(u64, &'a [u8]),
+    /// Its number and length; the rest of it has been passed over.
+    TooLong(u64, usize),
+}
+
+impl Lines {
+    pub fn new(path: PathBuf, bytes: Bytes) -> Self {
+        Self { path, bytes, number: 0, buffer: Vec::new() }
+    }
+
+    pub fn next(&mut self) -> Result<Option<Line<'_>>, Error> {
+        self.buffer.clear();
+        let mut length = 0;
+        let mut ended = false;
+        while !ended {
+            let chunk = match self.bytes.fill_buf() {
+                Ok(chunk) => chunk,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => {
+                    return Err(Error::Read { path: self.path.clone(), line: self.number + 1, source });
+                }
+            };
+            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let part = &chunk[..end.unwrap_or(chunk.len())];
+            let room = MAX_LINE_BYTES.saturating_sub(self.buffer.len());
+            self.buffer.extend_from_slice(&part[..part.len().min(room)]);
+            length += part.len();
+            if chunk.is_empty() && length == 0 {
+                return Ok(None);
+            }
+            ended = end.is_some() || chunk.is_empty();
+            let consumed = part.len() + usize::from(end.is_some());
+            self.bytes.consume(consumed);
+        }
+        self.number += 1;
+        Ok(Some(if length > MAX_LINE_BYTES {
+            Line::TooLong(self.number, length)
+        } else {
+            Line::Whole(self.number, self.buffer.strip_suffix(b"\r").unwrap_or(&self.buffer))
+        }))
+    }
+}
+
+/// Passes bytes on as long as the record being read is within its bound.
+pub(super) struct BoundedRecords {
+    bytes: Bytes,
+    left: usize,
+}
+
+impl BoundedRecords {
+    pub fn new(bytes: Bytes) -> Self {
+        Self { bytes, left: MAX_LINE_BYTES }
+    }
+
+    /// A new record begins.
+    pub fn begin(&mut self) {
+        self.left = MAX_LINE_BYTES;
+    }
+}
+
+impl Read for BoundedRecords {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            let message = format!("a record of more than {MAX_LINE_BYTES} bytes; is a quote left open?");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let room = buffer.len().min(self.left);
+        let n_bytes = self.bytes.read(&mut buffer[..room])?;
+        self.left -= n_bytes;
+        Ok(n_bytes)
+    }
+}
+
+impl Progress {
+    pub fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    pub fn bytes_total(&self) -> u64 {
+        self.total
+    }
+}
+
+struct Counted {
+    file: File,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n_bytes = self.file.read(buffer)?;
+        self.read.fetch_add(n_bytes as u64, Ordering::Relaxed);
+        Ok(n_bytes)
+    }
+}
