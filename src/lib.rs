@@ -3,7 +3,7 @@
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod event_file;
 pub mod proto;
 pub mod shutdown;
 pub mod telemetry;
-pub mod event_file;
