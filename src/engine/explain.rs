@@ -1,0 +1,221 @@
+//! Why a forest gave this score: exact Shapley values of its inputs.
+//!
+//! Path-dependent TreeSHAP: the value of a set of known inputs is the walk
+//! that follows the row where the input is known and, where it is not, takes
+//! both ways in proportion to cover. Lundberg, Erion, Lee, "Consistent
+//! individualized feature attribution for tree ensembles", 2018, Algorithm 2.
+
+use super::forest::{Forest, Node, Tree};
+
+/// The contribution of each input to the raw output for `row`, and last the
+/// expected raw output (shape `[n_inputs + 1]`); together they sum to the raw
+/// output. None where the forest's covers are unknown.
+pub fn contributions(forest: &Forest, row: &[f64]) -> Option<Vec<f64>> {
+    let expected = forest.expected()?;
+    let mut values = vec![0.0; forest.n_inputs() + 1];
+    values[forest.n_inputs()] = expected;
+    let mut paths = Vec::new();
+    for tree in forest.trees() {
+        Walk { tree, row, values: &mut values, paths: &mut paths }.descend(0, 0, Element::ROOT);
+    }
+    Some(values)
+}
+
+/// An input that the way from the root to a node has split on.
+#[derive(Clone, Copy)]
+struct Element {
+    /// The input; none at the root.
+    input: Option<u32>,
+    /// Share of the rows that stay on the way while the input is unknown.
+    unknown: f64,
+    /// The same while it is known: 1 if the row stays on the way, else 0.
+    known: f64,
+    /// Summed weight of the sets of known inputs with as many members as the
+    /// element's position.
+    weight: f64,
+}
+
+struct Walk<'a> {
+    tree: &'a Tree,
+    row: &'a [f64],
+    values: &'a mut [f64],
+    /// The paths of all nodes on the way, one behind the other.
+    paths: &'a mut Vec<Element>,
+}
+
+impl Walk<'_> {
+    /// Visits `node`, whose path is that from `start` on, extended by `step`.
+    /// As deep as the tree, which [`Forest::MAX_DEPTH`] bounds.
+    fn descend(&mut self, node: usize, start: usize, step: Element) {
+        if step.unknown == 0.0 && step.known == 0.0 {
+            // No set of known inputs leads here.
+            return;
+        }
+        let end = self.paths.len();
+        self.paths.extend_from_within(start..end);
+        extend(self.paths, end, step);
+
+        match self.tree.nodes[node] {
+            Node::Leaf(leaf) => {
+                let path = &self.paths[end..];
+                for (position, element) in path.iter().enumerate() {
+                    if let Some(input) = element.input {
+                        let weight = unwound_weight(path, position);
+                        self.values[input as usize] +=
+                            weight * (element.known - element.unknown) * leaf.value;
+                    }
+                }
+            }
+            Node::Split(split) => {
+                let (mut unknown, mut known) = (1.0, 1.0);
+                let before = self.paths[end..].iter().position(|element| element.input == Some(split.input));
+                if let Some(position) = before {
+                    let earlier = self.paths[end + position];
+                    (unknown, known) = (earlier.unknown, earlier.known);
+                    unwind(self.paths, end, position);
+                }
+                let taken = split.child(self.row[split.input as usize]);
+                let (left, right) = (split.left as usize, split.right as usize);
+                let covers = [left, right].map(|child| self.tree.nodes[child].cover());
+                for (child, cover) in [left, right].into_iter().zip(covers) {
+                    let step = Element {
+                        input: Some(split.input),
+                        unknown: unknown * (cover / (covers[0] + covers[1])),
+                        known: if child == taken { known } else { 0.0 },
+                        weight: 0.0,
+                    };
+                    self.descend(child, end, step);
+                }
+            }
+        }
+        self.paths.truncate(end);
+    }
+}
+
+impl Element {
+    const ROOT: Self = Self { input: None, unknown: 1.0, known: 1.0, weight: 0.0 };
+}
+
+/// Adds an element to the path from `start` on: every set so far, with and
+/// without it.
+fn extend(paths: &mut Vec<Element>, start: usize, step: Element) {
+    let length = paths.len() - start;
+    paths.push(Element { weight: if length == 0 { 1.0 } else { 0.0 }, ..step });
+    let path = &mut paths[start..];
+    let size = (length + 1) as f64;
+    for position in (0..length).rev() {
+        let weight = path[position].weight;
+        path[position + 1].weight += step.known * weight * (position + 1) as f64 / size;
+        path[position].weight = step.unknown * weight * (length - position) as f64 / size;
+    }
+}
+
+/// Takes the element at `position` out of the path from `start` on: the
+/// inverse of having extended it by that element.
+fn unwind(paths: &mut Vec<Element>, start: usize, position: usize) {
+    let path = &mut paths[start..];
+    let mut unwinding = Unwinding::new(path, position);
+    for index in (0..path.len() - 1).rev() {
+        path[index].weight = unwinding.next(index, path[index].weight);
+    }
+    for index in position..path.len() - 1 {
+        path[index] = Element { weight: path[index].weight, ..path[index + 1] };
+    }
+    paths.pop();
+}
+
+/// The sum of the weights that would be left without the element at `position`.
+fn unwound_weight(path: &[Element], position: usize) -> f64 {
+    let mut unwinding = Unwinding::new(path, position);
+    (0..path.len() - 1).rev().map(|index| unwinding.next(index, path[index].weight)).sum()
+}
+
+/// Undoes one extension, from the longest sets to the shortest.
+struct Unwinding {
+    known: f64,
+    unknown: f64,
+    size: f64,
+    /// What the next longer set passed on.
+    rest: f64,
+}
+
+impl Unwinding {
+    fn new(path: &[Element], position: usize) -> Self {
+        let Element { known, unknown, .. } = path[position];
+        Self { known, unknown, size: path.len() as f64, rest: path[path.len() - 1].weight }
+    }
+
+    /// The weight at `index` before the extension, which made it `weight`.
+    fn next(&mut self, index: usize, weight: f64) -> f64 {
+        let (with, without) = ((index + 1) as f64, self.size - (index + 1) as f64);
+        if self.known == 0.0 {
+            return weight * self.size / (self.unknown * without);
+        }
+        let unwound = self.rest * self.size / (with * self.known);
+        self.rest = weight - unwound * self.unknown * without / self.size;
+        unwound
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::forest::random;
+
+    /// The value of a set of known inputs, straight from the definition.
+    fn value_of(tree: &Tree, node: usize, row: &[f64], known: u32) -> f64 {
+        match tree.nodes[node] {
+            Node::Leaf(leaf) => leaf.value,
+            Node::Split(split) if known >> split.input & 1 == 1 => {
+                value_of(tree, split.child(row[split.input as usize]), row, known)
+            }
+            Node::Split(split) => {
+                let [left, right] = [split.left, split.right].map(|child| child as usize);
+                let [left_cover, right_cover] = [left, right].map(|child| tree.nodes[child].cover());
+                (left_cover * value_of(tree, left, row, known)
+                    + right_cover * value_of(tree, right, row, known))
+                    / (left_cover + right_cover)
+            }
+        }
+    }
+
+    /// Shapley values by the sum over all sets of the other inputs.
+    fn brute_force(forest: &Forest, row: &[f64]) -> Vec<f64> {
+        let n = forest.n_inputs() as u32;
+        let factorial = |k: u32| (1..=k).map(f64::from).product::<f64>();
+        let value = |known| -> f64 {
+            forest.base() + forest.trees().iter().map(|tree| value_of(tree, 0, row, known)).sum::<f64>()
+        };
+        let mut values: Vec<f64> = (0..n)
+            .map(|input| {
+                (0..1u32 << n)
+                    .filter(|known| known >> input & 1 == 0)
+                    .map(|known| {
+                        let size = known.count_ones();
+                        let weight = factorial(size) * factorial(n - size - 1) / factorial(n);
+                        weight * (value(known | 1 << input) - value(known))
+                    })
+                    .sum()
+            })
+            .collect();
+        values.push(value(0));
+        values
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+        #[test]
+        fn contributions_are_shapley_values((forest, rows) in random::forest_and_rows(6)) {
+            for row in rows {
+                let contributions = contributions(&forest, &row).expect("covers are known");
+                for (fast, slow) in contributions.iter().zip(brute_force(&forest, &row)) {
+                    prop_assert!((fast - slow).abs() < 1e-9, "{fast} is not {slow}");
+                }
+                let sum: f64 = contributions.iter().sum();
+                prop_assert!((sum - forest.raw(&row)).abs() < 1e-9);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What a forest must be before it is walked.
+
+use super::{Forest, Node, Tree};
+
+/// Why trees are refused; trees and nodes are counted from 0.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    #[error("{n_inputs} inputs, of at most {max}", max = Forest::MAX_INPUTS)]
+    TooManyInputs { n_inputs: usize },
+    #[error("{n_trees} trees, of at most {max}", max = Forest::MAX_TREES)]
+    TooManyTrees { n_trees: usize },
+    #[error("more than {max} nodes, at tree {tree}", max = Forest::MAX_NODES)]
+    TooManyNodes { tree: usize },
+    #[error("tree {tree} has no node")]
+    EmptyTree { tree: usize },
+    #[error("tree {tree}, node {node}: deeper than {max} splits", max = Forest::MAX_DEPTH)]
+    TooDeep { tree: usize, node: usize },
+    #[error("tree {tree}, node {node}: input {input}, but there are {n_inputs}")]
+    UnknownInput { tree: usize, node: usize, input: u32, n_inputs: usize },
+    #[error("tree {tree}, node {node}: child {child}, but the tree has {n_nodes} nodes")]
+    UnknownChild { tree: usize, node: usize, child: u32, n_nodes: usize },
+    #[error("tree {tree}, node {node}: child {child} has been reached before (a cycle, or shared)")]
+    ChildReachedTwice { tree: usize, node: usize, child: u32 },
+    #[error("tree {tree}, node {node} cannot be reached from the root")]
+    Unreachable { tree: usize, node: usize },
+    #[error("the base score {base} is not finite")]
+    BaseNotFinite { base: f64 },
+    #[error("tree {tree}, node {node}: the threshold {threshold} is not finite")]
+    ThresholdNotFinite { tree: usize, node: usize, threshold: f64 },
+    #[error("tree {tree}, node {node}: the leaf value {value} is not finite")]
+    LeafNotFinite { tree: usize, node: usize, value: f64 },
+    #[error("tree {tree}, node {node}: the cover {cover} is not a finite weight of 0 or more")]
+    BadCover { tree: usize, node: usize, cover: f64 },
+    #[error("tree {tree}, node {node}: the cover {cover} is not that of the children, {children}")]
+    CoverMismatch { tree: usize, node: usize, cover: f64, children: f64 },
+    #[error("the raw output can overflow at tree {tree}")]
+    Overflow { tree: usize },
+}
+
+/// Trainers keep covers in `f32`: sums over children are off by that much.
+const COVER_TOLERANCE: f64 = 1e-3;
+
+/// Checks everything and gives the expected raw output by cover, if known.
+pub(super) fn check(n_inputs: usize, base: f64, trees: &[Tree]) -> Result<Option<f64>, Error> {
+    if n_inputs > Forest::MAX_INPUTS {
+        return Err(Error::TooManyInputs { n_inputs });
+    }
+    if trees.len() > Forest::MAX_TREES {
+        return Err(Error::TooManyTrees { n_trees: trees.len() });
+    }
+    if !base.is_finite() {
+        return Err(Error::BaseNotFinite { base });
+    }
+    let mut n_nodes = 0;
+    let mut expected = Some(base);
+    let mut largest = base.abs();
+    for (index, tree) in trees.iter().enumerate() {
+        n_nodes += tree.nodes.len();
+        if n_nodes > Forest::MAX_NODES {
+            return Err(Error::TooManyNodes { tree: index });
+        }
+        check_nodes(n_inputs, index, tree)?;
+        let order = preorder(index, tree)?;
+        largest += largest_leaf(tree);
+        if !largest.is_finite() {
+            return Err(Error::Overflow { tree: index });
+        }
+        expected = match (expected, expected_of(index, tree, &order)?) {
+            (Some(sum), Some(of_tree)) => Some(sum + of_tree),
+            _ => None,
+        };
+    }
+    Ok(expected)
+}
+
+/// Each node by itself.
+fn check_nodes(n_inputs: usize, tree: usize, of: &Tree) -> Result<(), Error> {
+    for (node, content) in of.nodes.iter().enumerate() {
+        let cover = content.cover();
+        if !cover.is_finite() || cover < 0.0 {
+            return Err(Error::BadCover { tree, node, cover });
+        }
+        match *content {
+            Node::Leaf(leaf) if !leaf.value.is_finite() => {
+                return Err(Error::LeafNotFinite { tree, node, value: leaf.value });
+            }
+            Node::Leaf(_) => {}
+            Node::Split(split) => {
+                if split.input as usize >= n_inputs {
+                    return Err(Error::UnknownInput { tree, node, input: split.input, n_inputs });
+                }
+                if !split.threshold.is_finite() {
+                    return Err(Error::ThresholdNotFinite { tree, node, threshold: split.threshold });
+                }
+                for child in [split.left, split.right] {
+                    if child as usize >= of.nodes.len() {
+                        return Err(Error::UnknownChild { tree, node, child, n_nodes: of.nodes.len() });
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The nodes in an order in which parents come first; each exactly once.
+fn preorder(tree: usize, of: &Tree) -> Result<Vec<usize>, Error> {
+    if of.nodes.is_empty() {
+        return Err(Error::EmptyTree { tree });
+    }
+    let mut reached = vec![false; of.nodes.len()];
+    reached[0] = true;
+    let mut order = Vec::with_capacity(of.nodes.len());
+    let mut pending = vec![(0, 0)];
+    while let Some((node, depth)) = pending.pop() {
+        order.push(node);
+        let Node::Split(split) = of.nodes[node] else { continue };
+        if depth == Forest::MAX_DEPTH {
+            return Err(Error::TooDeep { tree, node });
+        }
+        for child in [split.right, split.left] {
+            if std::mem::replace(&mut reached[child as usize], true) {
+                return Err(Error::ChildReachedTwice { tree, node, child });
+            }
+            pending.push((child as usize, depth + 1));
+        }
+    }
+    match reached.iter().position(|reached| !reached) {
+        Some(node) => Err(Error::Unreachable { tree, node }),
+        None => Ok(order),
+    }
+}
+
+fn largest_leaf(tree: &Tree) -> f64 {
+    tree.nodes.iter().fold(0.0, |largest, node| match node {
+        Node::Leaf(leaf) => f64::max(largest, leaf.value.abs()),
+        Node::Split(_) => largest,
+    })
+}
+
+/// The mean leaf by cover; none if the covers are unknown, which is all 0.
+fn expected_of(tree: usize, of: &Tree, order: &[usize]) -> Result<Option<f64>, Error> {
+    let unknown = of.nodes.iter().all(|node| node.cover() == 0.0);
+    let mut share = vec![0.0; of.nodes.len()];
+    share[0] = 1.0;
+    let mut expected = 0.0;
+    for &node in order {
+        match of.nodes[node] {
+            Node::Leaf(leaf) => expected += share[node] * leaf.value,
+            Node::Split(_) if unknown => return Ok(None),
+            Node::Split(split) => {
+                let (left, right) = (split.left as usize, split.right as usize);
+                let children = of.nodes[left].cover() + of.nodes[right].cover();
+                let mismatch = (children - split.cover).abs() > COVER_TOLERANCE * split.cover;
+                if mismatch || split.cover == 0.0 {
+                    return Err(Error::CoverMismatch { tree, node, cover: split.cover, children });
+                }
+                // Shares by the children's own sum, so that they add up to one.
+                share[left] = share[node] * (of.nodes[left].cover() / children);
+                share[right] = share[node] * (of.nodes[right].cover() / children);
+            }
+        }
+    }
+    Ok(Some(expected))
+}
