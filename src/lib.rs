@@ -5,5 +5,6 @@ pub mod config;
 pub mod engine;
 pub mod event_file;
 pub mod proto;
+pub mod registry;
 pub mod shutdown;
 pub mod telemetry;

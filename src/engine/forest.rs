@@ -83,7 +83,7 @@ impl Forest {
     pub const MAX_INPUTS: usize = 1 << 16;
     pub const MAX_TREES: usize = 20_000;
     /// Over all trees.
-    pub const MAX_NODES: usize = 1 << 22;
+    pub const MAX_NODES: usize = 1 << 21;
     /// Splits on the longest way from a root to a leaf.
     pub const MAX_DEPTH: usize = 512;
 

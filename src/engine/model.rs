@@ -118,14 +118,20 @@ impl Link {
 impl Model {
     /// Scores a vector; `model` is the plan's index that the score will carry.
     pub fn score(&self, model: usize, vector: &Vector) -> Score {
-        let row = self.row(vector);
+        let (raw, outputs) = self.score_row(&self.row(vector));
+        Score { model, version: self.version, raw, outputs }
+    }
+
+    /// Scores a row of the model's own inputs (shape `[inputs.len()]`): the
+    /// first output before link and calibration, and all outputs after them.
+    pub fn score_row(&self, row: &[f64]) -> (f64, Vec<f64>) {
         let mut outputs = vec![0.0; self.outputs.len()];
-        self.scorer.score(&row, &mut outputs);
+        self.scorer.score(row, &mut outputs);
         let raw = outputs[0];
         for output in &mut outputs {
             *output = self.calibration.apply(self.link.apply(*output));
         }
-        Score { model, version: self.version, raw, outputs }
+        (raw, outputs)
     }
 
     /// The `top` inputs by size of contribution, largest first.

@@ -1,0 +1,216 @@
+//! The models that are served: found, verified, swapped.
+//!
+//! An artifact is an immutable directory `<models>/<name>/<version>/`. It
+//! counts from the moment its `manifest.json` is there, and serves only once
+//! everything in it has been checked against the plan; see [`load()`]. What is
+//! wrong is refused with its reason, and the version served stays.
+
+mod error;
+mod forest_file;
+mod golden;
+mod load;
+mod manifest;
+mod publish;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use serde::de::DeserializeOwned;
+
+pub use error::Error;
+pub use golden::Golden;
+pub use load::{Loaded, load};
+pub use manifest::{
+    Feature, FileSum, Label, Manifest, Metrics, Missing, Output, Part, PartMetrics, Threshold, Training,
+    features_digest,
+};
+pub use publish::{Draft, Published, publish};
+
+use crate::engine::model::{Model, Models};
+use crate::engine::plan::Plan;
+
+const MAX_NAME: usize = 128;
+const MAX_VERSIONS: usize = 10_000;
+
+/// The serving models of one plan.
+#[derive(Debug)]
+pub struct Registry {
+    dir: PathBuf,
+    plan: Arc<Plan>,
+    models: ArcSwap<Models>,
+    /// By index into [`Plan::models`]. Held while versions are read and swapped.
+    entries: Mutex<Vec<Entry>>,
+}
+
+/// What is known of one model of the plan.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub name: Arc<str>,
+    /// The version served under `stable`; none if no version is valid.
+    pub stable: Option<Stable>,
+    /// Versions newer than the one served, and why they are not; newest first.
+    pub refused: Vec<Refused>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Stable {
+    pub model: Arc<Model>,
+    pub manifest: Arc<Manifest>,
+}
+
+/// An artifact that is not served, and why.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("model {model}{}: {reason}", version.map(|version| format!(" version {version}")).unwrap_or_default())]
+pub struct Refused {
+    pub model: Arc<str>,
+    /// None if it is not about one version.
+    pub version: Option<u32>,
+    pub reason: Arc<Error>,
+}
+
+impl Registry {
+    /// Loads the newest valid version of each model that the plan names.
+    ///
+    /// Never fails: a model without a valid version is among the refused,
+    /// and is served without scores.
+    pub fn open(dir: &Path, plan: Arc<Plan>) -> (Self, Vec<Refused>) {
+        let entries: Vec<Entry> =
+            plan.models.iter().map(|model| scan(dir, &plan, &model.name, None)).collect();
+        let refused = entries.iter().flat_map(|entry| entry.refused.iter().cloned()).collect();
+        let models = ArcSwap::from_pointee(serving(&entries));
+        (Self { dir: dir.to_owned(), plan, models, entries: Mutex::new(entries) }, refused)
+    }
+
+    /// The models served now, by index into [`Plan::models`].
+    pub fn models(&self) -> Arc<Models> {
+        self.models.load_full()
+    }
+
+    pub fn list(&self) -> Vec<Entry> {
+        self.entries().clone()
+    }
+
+    pub fn get(&self, name: &str) -> Option<Entry> {
+        self.entries().iter().find(|entry| &*entry.name == name).cloned()
+    }
+
+    /// Looks for versions newer than the one served; the newest valid one is
+    /// swapped in. Gives what is known after that.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`]
+    pub fn reload(&self, name: &str) -> Result<Entry, Error> {
+        let mut entries = self.entries();
+        let entry = entries
+            .iter_mut()
+            .find(|entry| &*entry.name == name)
+            .ok_or_else(|| Error::UnknownModel { name: name.to_owned() })?;
+        *entry = scan(&self.dir, &self.plan, &entry.name, entry.stable.take());
+        let entry = entry.clone();
+        self.models.store(Arc::new(serving(&entries)));
+        Ok(entry)
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        // Entries are replaced whole: a panic elsewhere leaves them usable.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn serving(entries: &[Entry]) -> Models {
+    Models { serving: entries.iter().map(|entry| Some(entry.stable.as_ref()?.model.clone())).collect() }
+}
+
+/// Tries the versions from the newest down to the one served, which stays as
+/// it is: versions never change.
+fn scan(dir: &Path, plan: &Plan, name: &Arc<str>, served: Option<Stable>) -> Entry {
+    let mut entry = Entry { name: name.clone(), stable: served, refused: Vec::new() };
+    let refuse = |version, reason| Refused { model: name.clone(), version, reason: Arc::new(reason) };
+    let (versions, strays) = match versions(&dir.join(&**name), name) {
+        Ok(found) => found,
+        Err(reason) => {
+            entry.refused.push(refuse(None, reason));
+            return entry;
+        }
+    };
+    entry.refused.extend(strays.into_iter().map(|stray| refuse(None, Error::NotAVersion { entry: stray })));
+    for version in versions {
+        if entry.stable.as_ref().is_some_and(|served| served.model.version >= version) {
+            break;
+        }
+        match load(&dir.join(&**name).join(version.to_string()), name, version, plan) {
+            Ok(Loaded { model, manifest }) => {
+                entry.stable = Some(Stable { model, manifest });
+                break;
+            }
+            Err(reason) => entry.refused.push(refuse(Some(version), reason)),
+        }
+    }
+    entry
+}
+
+/// The versions in a model's directory, newest first, and the directories that are none.
+fn versions(dir: &Path, name: &str) -> Result<(Vec<u32>, Vec<String>), Error> {
+    check_name(name)?;
+    if !dir.exists() {
+        return Err(Error::NoArtifact);
+    }
+    let (mut versions, mut strays) = (Vec::new(), Vec::new());
+    for (index, entry) in fs::read_dir(dir).map_err(Error::io(name))?.enumerate() {
+        if index == MAX_VERSIONS {
+            return Err(Error::TooManyVersions);
+        }
+        let entry = entry.map_err(Error::io(name))?;
+        let file_name = entry.file_name().to_string_lossy().into_owned();
+        if file_name.starts_with('.') || !entry.path().is_dir() {
+            continue;
+        }
+        match version_of(&file_name) {
+            Some(version) => versions.push(version),
+            None => strays.push(file_name),
+        }
+    }
+    if versions.is_empty() && strays.is_empty() {
+        return Err(Error::NoArtifact);
+    }
+    versions.sort_unstable_by(|a, b| b.cmp(a));
+    strays.sort_unstable();
+    Ok((versions, strays))
+}
+
+/// One directory name a version: no sign, no leading zero.
+fn version_of(file_name: &str) -> Option<u32> {
+    let version: u32 = file_name.parse().ok()?;
+    (version >= 1 && version.to_string() == file_name).then_some(version)
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(plain) {
+        return Err(Error::BadName { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+fn from_json<T: DeserializeOwned>(file: &str, content: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(content).map_err(|error| Error::malformed(file, error.to_string()))
+}
+
+/// Says "newer" of a newer file, before its fields are looked at.
+fn check_header(file: &str, content: &[u8], format: &str, known: u32) -> Result<(), Error> {
+    let header: manifest::Header = from_json(file, content)?;
+    let (found, expected) = (header.format, format.to_owned());
+    if found != expected {
+        return Err(Error::WrongFormat { file: file.to_owned(), found, expected });
+    }
+    match header.format_version {
+        0 => Err(Error::malformed(file, "format versions start at 1")),
+        found if found > known => Err(Error::NewerFormat { file: file.to_owned(), found, known }),
+        _ => Ok(()),
+    }
+}

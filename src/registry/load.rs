@@ -1,0 +1,246 @@
+//! From an artifact's directory to a verified model bound to a plan.
+//!
+//! In this order, each step within bounds: manifest, checksums, features,
+//! label, outputs, calibration, forest, golden outputs. The golden cases are
+//! scored and explained, which warms the model up as well.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::Error;
+use super::manifest::{self, FileSum, Label, Manifest};
+use super::{check_name, forest_file, golden};
+use crate::engine::calibration::Calibration;
+use crate::engine::forest::Forest;
+use crate::engine::model::{Link, Model, Output, OutputKind, Scorer};
+use crate::engine::plan::Plan;
+use crate::engine::vector::Slot;
+
+const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+const MAX_FOREST_BYTES: u64 = 256 << 20;
+const MAX_GOLDEN_BYTES: u64 = 64 << 20;
+/// Of a file that is only checksummed.
+const MAX_OTHER_BYTES: u64 = 64 << 20;
+const MAX_FILES: usize = 64;
+const MAX_KNOTS: usize = 100_000;
+
+/// A model that passed every check, with what its artifact says of it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub model: Arc<Model>,
+    pub manifest: Arc<Manifest>,
+}
+
+/// Loads version `version` of the model `name` from its directory `dir`.
+pub fn load(dir: &Path, name: &str, version: u32, plan: &Plan) -> Result<Loaded, Error> {
+    load_from(dir, Manifest::FILE, name, version, plan)
+}
+
+/// The same, with the manifest in a file of another name: before it is published.
+pub(super) fn load_from(
+    dir: &Path,
+    manifest_file: &str,
+    name: &str,
+    version: u32,
+    plan: &Plan,
+) -> Result<Loaded, Error> {
+    let manifest = read_manifest(dir, manifest_file)?;
+    if manifest.name != name || manifest.version != version {
+        return Err(Error::Misplaced { name: manifest.name, version: manifest.version });
+    }
+    check_name(name)?;
+    if manifest.scorer != forest_file::FORMAT {
+        return Err(Error::UnknownScorer { scorer: manifest.scorer });
+    }
+    let [forest, golden] = read_files(dir, &manifest)?;
+    let inputs = bind_features(&manifest, plan)?;
+    check_label(&manifest, plan)?;
+    check_outputs(&manifest)?;
+    check_calibration(&manifest.calibration)?;
+
+    let forest = forest_file::read(&forest)?;
+    check_shape(&manifest, &forest)?;
+    let model = Model {
+        name: name.into(),
+        version,
+        inputs,
+        input_names: manifest.features.iter().map(|feature| feature.name.as_str().into()).collect(),
+        outputs: manifest
+            .outputs
+            .iter()
+            .map(|output| Output { name: output.name.as_str().into(), kind: output.kind })
+            .collect(),
+        link: manifest.link,
+        calibration: manifest.calibration.clone(),
+        scorer: Box::new(forest),
+    };
+    golden::verify(&model, &golden::read(&golden)?)?;
+    Ok(Loaded { model: Arc::new(model), manifest: Arc::new(manifest) })
+}
+
+fn read_manifest(dir: &Path, file: &str) -> Result<Manifest, Error> {
+    if !dir.join(file).exists() {
+        return Err(Error::NotPublished);
+    }
+    let content = read_bounded(dir, file, MAX_MANIFEST_BYTES)?;
+    super::check_header(file, &content, Manifest::FORMAT, Manifest::FORMAT_VERSION)?;
+    super::from_json(file, &content)
+}
+
+/// Checks every file that is listed; gives the forest and the golden cases.
+fn read_files(dir: &Path, manifest: &Manifest) -> Result<[Vec<u8>; 2], Error> {
+    if manifest.files.len() > MAX_FILES {
+        return Err(Error::malformed(Manifest::FILE, format!("more than {MAX_FILES} files")));
+    }
+    for file in [forest_file::FILE, golden::FILE] {
+        if !manifest.files.contains_key(file) {
+            return Err(Error::NotListed { file: file.to_owned() });
+        }
+    }
+    let [mut forest, mut golden] = [Vec::new(), Vec::new()];
+    for (file, expected) in &manifest.files {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if file.is_empty() || file.starts_with('.') || !file.chars().all(plain) {
+            return Err(Error::BadFileName { file: file.clone() });
+        }
+        let max = match file.as_str() {
+            forest_file::FILE => MAX_FOREST_BYTES,
+            golden::FILE => MAX_GOLDEN_BYTES,
+            _ => MAX_OTHER_BYTES,
+        };
+        let content = read_bounded(dir, file, max)?;
+        let found = FileSum::of(&content);
+        if found.bytes != expected.bytes {
+            return Err(Error::WrongSize {
+                file: file.clone(),
+                found: found.bytes,
+                expected: expected.bytes,
+            });
+        }
+        if found.sha256 != expected.sha256 {
+            return Err(Error::WrongChecksum { file: file.clone() });
+        }
+        match file.as_str() {
+            forest_file::FILE => forest = content,
+            golden::FILE => golden = content,
+            _ => {}
+        }
+    }
+    Ok([forest, golden])
+}
+
+fn read_bounded(dir: &Path, file: &str, max: u64) -> Result<Vec<u8>, Error> {
+    let path = dir.join(file);
+    // Asked before it is opened: opening a pipe would wait for its other end.
+    let metadata = path.metadata().map_err(Error::io(file))?;
+    if !metadata.is_file() {
+        return Err(Error::NotAFile { file: file.to_owned() });
+    }
+    if metadata.len() > max {
+        return Err(Error::TooLarge { file: file.to_owned(), max });
+    }
+    let mut content = Vec::with_capacity(metadata.len() as usize);
+    let mut bounded = File::open(&path).map_err(Error::io(file))?.take(max + 1);
+    bounded.read_to_end(&mut content).map_err(Error::io(file))?;
+    if content.len() as u64 > max {
+        return Err(Error::TooLarge { file: file.to_owned(), max });
+    }
+    Ok(content)
+}
+
+/// The vector's slots of the model's inputs, if each is defined as it was.
+fn bind_features(manifest: &Manifest, plan: &Plan) -> Result<Vec<usize>, Error> {
+    let mut seen = HashSet::new();
+    let mut slots = Vec::with_capacity(manifest.features.len());
+    for listed in &manifest.features {
+        let feature = listed.name.clone();
+        if !seen.insert(&listed.name) {
+            return Err(Error::DuplicateFeature { feature });
+        }
+        let Some(defined) = plan.feature(&listed.name) else {
+            return Err(Error::UnknownFeature { feature });
+        };
+        if *defined.digest != *listed.digest {
+            return Err(Error::FeatureChanged { feature });
+        }
+        match defined.slot {
+            Slot::Number(slot) => slots.push(slot),
+            Slot::Text(_) => return Err(Error::TextFeature { feature }),
+        }
+    }
+    let listed = manifest.features.iter().map(|feature| (feature.name.as_str(), feature.digest.as_str()));
+    if manifest::features_digest(listed) != manifest.features_digest {
+        return Err(Error::WrongFeaturesDigest);
+    }
+    Ok(slots)
+}
+
+/// A model may come without a label; one that names a label must mean the plan's.
+fn check_label(manifest: &Manifest, plan: &Plan) -> Result<(), Error> {
+    let planned = plan.models.iter().find(|model| *model.name == *manifest.name);
+    let (Some(trained), Some(defined)) = (&manifest.label, planned.and_then(|model| model.label)) else {
+        return Ok(());
+    };
+    let defined = Label::of(&plan.labels[defined]);
+    if *trained != defined {
+        return Err(Error::LabelChanged { trained: trained.to_string(), defined: defined.to_string() });
+    }
+    Ok(())
+}
+
+fn check_outputs(manifest: &Manifest) -> Result<(), Error> {
+    let refuse = |reason: &str| Err(Error::Outputs { reason: reason.to_owned() });
+    let [output] = manifest.outputs.as_slice() else {
+        return refuse("a forest has exactly one");
+    };
+    match (output.kind, manifest.link) {
+        _ if output.name.is_empty() => refuse("the name is empty"),
+        (OutputKind::Probability, Link::Identity) => refuse("a probability needs the logistic link"),
+        (OutputKind::ClassProbability, _) => refuse("class probabilities need several"),
+        (OutputKind::Value | OutputKind::Rank, _) if manifest.calibration != Calibration::None => {
+            refuse("only a probability is calibrated")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A calibration must map probabilities to probabilities and keep their order.
+fn check_calibration(calibration: &Calibration) -> Result<(), Error> {
+    let refuse = |reason: String| Err(Error::Calibration { reason });
+    match calibration {
+        Calibration::None => Ok(()),
+        Calibration::Platt { slope, intercept } if slope.is_finite() && intercept.is_finite() => {
+            if *slope < 0.0 {
+                return refuse(format!("the slope {slope} turns the order around"));
+            }
+            Ok(())
+        }
+        Calibration::Platt { .. } => refuse("slope and intercept must be finite".to_owned()),
+        Calibration::Isotonic { x, y } => {
+            if x.is_empty() || x.len() != y.len() || x.len() > MAX_KNOTS {
+                return refuse(format!("{} x and {} y of 1 to {MAX_KNOTS} knots", x.len(), y.len()));
+            }
+            for (axis, values) in [("x", x), ("y", y)] {
+                if !values.iter().all(|value| (0.0..=1.0).contains(value)) {
+                    return refuse(format!("{axis} must be probabilities"));
+                }
+                if !values.is_sorted() {
+                    return refuse(format!("{axis} must not decrease"));
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn check_shape(manifest: &Manifest, forest: &Forest) -> Result<(), Error> {
+    let (n_inputs, n_features) = (forest.n_inputs(), manifest.features.len());
+    if n_inputs != n_features {
+        return Err(Error::WrongNumberOfFeatures { n_inputs, n_features });
+    }
+    debug_assert_eq!(forest.n_outputs(), manifest.outputs.len());
+    Ok(())
+}

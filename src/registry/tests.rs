@@ -1,0 +1,510 @@
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::engine::calibration::Calibration;
+use crate::engine::forest::{Comparison, Forest, Leaf, Node, Side, Split, Tree};
+use crate::engine::model::{Link, OutputKind};
+use crate::engine::plan::{
+    Aggregate, EventSelector, FeatureKind, FeaturePlan, LabelPlan, ModelPlan, TimeBounds, Window,
+};
+use crate::engine::time::{Millis, Timestamp};
+use crate::engine::vector::{Slot, Vector};
+
+fn feature(name: &str, digest: &str, slot: Slot) -> FeaturePlan {
+    FeaturePlan {
+        name: name.into(),
+        digest: digest.into(),
+        slot,
+        is_bool: false,
+        kind: FeatureKind::Aggregate { series: 0, aggregate: Aggregate::Count, window: Window::Lifetime },
+    }
+}
+
+/// Features `a` (slot 0), `t` (a text), `b` (slot 1); models `buy` and `churn`.
+fn plan() -> Arc<Plan> {
+    let model = |name: &str, label| ModelPlan {
+        name: name.into(),
+        label,
+        features: vec![0, 2],
+        score_on: vec![EventSelector::Any],
+        rescore_every: None,
+    };
+    Arc::new(Plan {
+        digest: "plan".into(),
+        source: "".into(),
+        event_types: Default::default(),
+        properties: Default::default(),
+        traits: Default::default(),
+        series: Vec::new(),
+        features: vec![
+            feature("a", "digest of a", Slot::Number(0)),
+            feature("t", "digest of t", Slot::Text(0)),
+            feature("b", "digest of b", Slot::Number(1)),
+        ],
+        n_numbers: 2,
+        n_texts: 1,
+        labels: vec![LabelPlan {
+            name: "purchase".into(),
+            event: EventSelector::Any,
+            filter: None,
+            happens: true,
+            horizon: Millis::DAY,
+        }],
+        models: vec![model("buy", Some(0)), model("churn", None)],
+        triggers: Vec::new(),
+        caps: Vec::new(),
+        bounds: TimeBounds { lateness: Millis::DAY, skew: Millis::MINUTE },
+    })
+}
+
+/// `base + (b < 0.5 ? -0.1 : 0.2)`, and another split on a below it.
+fn forest(base: f64) -> Forest {
+    let split = |input, threshold, left, right, cover| {
+        let (comparison, missing) = (Comparison::Less, Side::Left);
+        Node::Split(Split { input, comparison, threshold, missing, left, right, cover })
+    };
+    let leaf = |value, cover| Node::Leaf(Leaf { value, cover });
+    let nodes = vec![
+        split(0, 0.5, 1, 2, 10.0),
+        leaf(-0.1, 4.0),
+        split(1, 1.0 / 3.0, 3, 4, 6.0),
+        leaf(0.2, 2.0),
+        leaf(0.7, 4.0),
+    ];
+    Forest::new(2, base, vec![Tree { nodes }]).expect("valid")
+}
+
+fn draft<'a>(name: &str, forest: &'a Forest, golden: &'a [Golden]) -> Draft<'a> {
+    let features = [("b", "digest of b"), ("a", "digest of a")];
+    let manifest = Manifest {
+        format: String::new(),
+        format_version: 0,
+        name: name.to_owned(),
+        version: 0,
+        created: Timestamp::from_millis(1_300_000_000_000),
+        scorer: String::new(),
+        features: features.map(|(name, digest)| Feature { name: name.into(), digest: digest.into() }).into(),
+        features_digest: features_digest(features),
+        label: Some(Label { name: "purchase".into(), happens: true, horizon: Millis::DAY }),
+        missing: Missing::Native,
+        link: Link::Logistic,
+        outputs: vec![Output { name: "probability".into(), kind: OutputKind::Probability }],
+        calibration: Calibration::Isotonic { x: vec![0.2, 0.8], y: vec![0.1, 0.6] },
+        training: None,
+        metrics: None,
+        thresholds: Vec::new(),
+        files: Default::default(),
+    };
+    Draft { manifest, forest, golden, extra: [("notes.txt".to_owned(), b"n".to_vec())].into() }
+}
+
+fn golden(base: f64) -> Vec<Golden> {
+    [[0.0, 1.0], [1.0, 1.0], [f64::NAN, f64::NAN]]
+        .map(|inputs: [f64; 2]| {
+            let raw = forest(base).raw(&inputs);
+            let calibration = Calibration::Isotonic { x: vec![0.2, 0.8], y: vec![0.1, 0.6] };
+            let outputs = vec![calibration.apply(Link::Logistic.apply(raw))];
+            Golden { inputs: inputs.into(), raw, outputs }
+        })
+        .into()
+}
+
+fn publish_good(models: &Path, base: f64) -> Published {
+    publish(models, draft("buy", &forest(base), &golden(base)), &plan()).expect("a good artifact")
+}
+
+/// Rewrites a JSON file in place.
+fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut Value)) {
+    let content = fs::read(dir.join(file)).expect("file");
+    let mut value = serde_json::from_slice(&content).expect("json");
+    change(&mut value);
+    fs::write(dir.join(file), value.to_string()).expect("write");
+}
+
+fn edit_manifest(dir: &Path, change: impl FnOnce(&mut Value)) {
+    edit(dir, Manifest::FILE, change);
+}
+
+/// Overwrites a file, and its checksum in the manifest.
+fn replace(dir: &Path, file: &str, content: &[u8]) {
+    fs::write(dir.join(file), content).expect("write");
+    let sum = FileSum::of(content);
+    edit_manifest(dir, |manifest| {
+        manifest["files"][file] = json!({ "sha256": sum.sha256, "bytes": sum.bytes });
+    });
+}
+
+fn edit_forest(dir: &Path, change: impl FnOnce(&mut Value)) {
+    edit(dir, "forest.json", change);
+    let content = fs::read(dir.join("forest.json")).expect("file");
+    replace(dir, "forest.json", &content);
+}
+
+fn edit_node(dir: &Path, node: usize, change: impl FnOnce(&mut Value)) {
+    edit_forest(dir, |forest| change(&mut forest["trees"][0]["nodes"][node]));
+}
+
+fn edit_golden(dir: &Path, case: Value) {
+    replace(dir, "golden.jsonl", case.to_string().as_bytes());
+}
+
+#[test]
+fn a_published_artifact_serves_what_it_was_trained_to_say() {
+    let models = tempfile::tempdir().expect("folder");
+    let published = publish_good(models.path(), 0.0);
+    assert_eq!(published.dir, models.path().join("buy/1"));
+    let (registry, refused) = Registry::open(models.path(), plan());
+    assert_eq!(
+        refused.iter().map(Refused::to_string).collect::<Vec<_>>(),
+        ["model churn: no artifact of this model"]
+    );
+    let serving = registry.models();
+    let model = serving.get(0).expect("buy is served");
+    assert!(serving.get(1).is_none());
+    assert_eq!(model.inputs, [1, 0]);
+    let vector = Vector { numbers: vec![1.0, 2.0], texts: vec![None] };
+    let score = model.score(0, &vector);
+    assert_eq!(score.raw, 0.7);
+    assert_eq!(score.version, 1);
+    let reasons = model.reasons(&vector, 5);
+    assert_eq!(
+        reasons.iter().map(|reason| (&*reason.feature, reason.value)).collect::<Vec<_>>(),
+        [("b", 2.0), ("a", 1.0)]
+    );
+    let entry = registry.get("buy").expect("a model of the plan");
+    assert_eq!(*entry.stable.expect("served").manifest, *published.loaded.manifest);
+    assert!(registry.get("other").is_none());
+}
+
+#[test]
+fn reload_swaps_to_the_newest_valid_version_and_keeps_the_served_one() {
+    let models = tempfile::tempdir().expect("folder");
+    publish_good(models.path(), 0.0);
+    let (registry, _) = Registry::open(models.path(), plan());
+    let before = registry.models();
+    publish_good(models.path(), 0.5);
+    let third = publish_good(models.path(), 1.0).dir;
+    fs::write(third.join("forest.json"), "{}").expect("write");
+
+    let entry = registry.reload("buy").expect("a model of the plan");
+    assert_eq!(entry.stable.expect("served").model.version, 2);
+    assert_eq!(entry.refused.iter().map(|refused| refused.version).collect::<Vec<_>>(), [Some(3)]);
+    assert_eq!(before.get(0).expect("still held").version, 1);
+    assert_eq!(registry.models().get(0).expect("swapped").version, 2);
+
+    // A served version goes on even if it is gone from the disk.
+    fs::remove_dir_all(models.path()).expect("remove");
+    let entry = registry.reload("buy").expect("a model of the plan");
+    assert_eq!(entry.stable.expect("served").model.version, 2);
+    assert!(matches!(*entry.refused[0].reason, Error::NoArtifact));
+    assert!(matches!(registry.reload("other"), Err(Error::UnknownModel { .. })));
+}
+
+#[test]
+fn what_does_not_verify_is_not_published() {
+    let models = tempfile::tempdir().expect("folder");
+    let wrong = [Golden { raw: 9.0, ..golden(0.0)[0].clone() }];
+    let result = publish(models.path(), draft("buy", &forest(0.0), &wrong), &plan());
+    assert!(matches!(result, Err(Error::GoldenMismatch { case: 1, .. })));
+    assert_eq!(fs::read_dir(models.path().join("buy")).expect("folder").count(), 0);
+    let result = publish(models.path(), draft("../buy", &forest(0.0), &golden(0.0)), &plan());
+    assert!(matches!(result, Err(Error::BadName { .. })));
+}
+
+#[test]
+fn directories_that_are_no_version_are_named() {
+    let models = tempfile::tempdir().expect("folder");
+    publish_good(models.path(), 0.0);
+    for name in ["latest", "01", "-1", "0", "4294967296", ".hidden"] {
+        fs::create_dir(models.path().join("buy").join(name)).expect("folder");
+    }
+    let (_, refused) = Registry::open(models.path(), plan());
+    let of_buy = refused.iter().filter(|refused| &*refused.model == "buy");
+    let strays: Vec<_> = of_buy.map(|refused| refused.reason.to_string()).collect();
+    assert_eq!(strays.len(), 5, "{strays:?}");
+    assert!(strays[0].contains("\"-1\" is not a version"), "{strays:?}");
+}
+
+/// What is wrong, how it comes about, and what must be said of it.
+type Specimen = (&'static str, fn(&Path), &'static str);
+
+/// Every way to break an artifact.
+const ZOO: &[Specimen] = &[
+    ("no manifest", |dir| fs::remove_file(dir.join("manifest.json")).expect("remove"), "not published"),
+    ("empty manifest", |dir| fs::write(dir.join("manifest.json"), "").expect("write"), "manifest.json: EOF"),
+    (
+        "manifest cut off",
+        |dir| {
+            let content = fs::read(dir.join("manifest.json")).expect("file");
+            fs::write(dir.join("manifest.json"), &content[..content.len() / 2]).expect("write");
+        },
+        "manifest.json: EOF",
+    ),
+    (
+        "manifest of brackets",
+        |dir| fs::write(dir.join("manifest.json"), "[".repeat(1 << 20)).expect("write"),
+        "manifest.json: ",
+    ),
+    (
+        "huge manifest",
+        |dir| {
+            File::create(dir.join("manifest.json")).and_then(|file| file.set_len(1 << 40)).expect("sparse");
+        },
+        "manifest.json has more than 16777216 bytes",
+    ),
+    (
+        "a directory as manifest",
+        |dir| {
+            fs::remove_file(dir.join("manifest.json")).expect("remove");
+            fs::create_dir(dir.join("manifest.json")).expect("folder");
+        },
+        "manifest.json is not a regular file",
+    ),
+    (
+        "unknown key",
+        |dir| edit_manifest(dir, |manifest| manifest["shadow"] = json!(true)),
+        "unknown field `shadow`",
+    ),
+    (
+        "missing key",
+        |dir| {
+            edit_manifest(dir, |manifest| {
+                manifest.as_object_mut().expect("object").remove("link");
+            });
+        },
+        "missing field `link`",
+    ),
+    (
+        "other format",
+        |dir| edit_manifest(dir, |manifest| manifest["format"] = json!("onnx")),
+        "format \"onnx\"",
+    ),
+    (
+        "newer format",
+        |dir| {
+            edit_manifest(dir, |manifest| {
+                manifest["format_version"] = json!(2);
+                manifest["new"] = json!(1);
+            });
+        },
+        "format version 2, newer than 1",
+    ),
+    (
+        "other model",
+        |dir| edit_manifest(dir, |manifest| manifest["name"] = json!("churn")),
+        "of \"churn\" version 2, which is not where it stands",
+    ),
+    ("other version", |dir| edit_manifest(dir, |manifest| manifest["version"] = json!(7)), "version 7"),
+    (
+        "unknown scorer",
+        |dir| edit_manifest(dir, |manifest| manifest["scorer"] = json!("pickle")),
+        "scorer \"pickle\"",
+    ),
+    (
+        "a path out of the directory",
+        |dir| {
+            edit_manifest(dir, |manifest| manifest["files"]["../../etc"] = json!({"sha256": "", "bytes": 0}))
+        },
+        "\"../../etc\", which is not a plain file name",
+    ),
+    (
+        "forest not listed",
+        |dir| {
+            edit_manifest(dir, |manifest| {
+                manifest["files"].as_object_mut().expect("object").remove("forest.json");
+            });
+        },
+        "lists no forest.json",
+    ),
+    (
+        "golden file gone",
+        |dir| fs::remove_file(dir.join("golden.jsonl")).expect("remove"),
+        "golden.jsonl: No such file",
+    ),
+    (
+        "forest one byte longer",
+        |dir| {
+            let content = fs::read(dir.join("forest.json")).expect("file");
+            fs::write(dir.join("forest.json"), [content, b" ".to_vec()].concat()).expect("write");
+        },
+        "forest.json has",
+    ),
+    (
+        "one bit flipped",
+        |dir| {
+            let mut content = fs::read(dir.join("forest.json")).expect("file");
+            let last = content.len() - 10;
+            content[last] ^= 1;
+            fs::write(dir.join("forest.json"), content).expect("write");
+        },
+        "forest.json does not have the SHA-256",
+    ),
+    (
+        "a further file changed",
+        |dir| fs::write(dir.join("notes.txt"), "m").expect("write"),
+        "notes.txt does not have the SHA-256",
+    ),
+    (
+        "unknown feature",
+        |dir| edit_manifest(dir, |manifest| manifest["features"][1]["name"] = json!("c")),
+        "no feature \"c\"",
+    ),
+    (
+        "feature defined otherwise",
+        |dir| edit_manifest(dir, |manifest| manifest["features"][1]["digest"] = json!("older")),
+        "feature \"a\" is defined otherwise",
+    ),
+    (
+        "feature twice",
+        |dir| edit_manifest(dir, |manifest| manifest["features"][1] = manifest["features"][0].clone()),
+        "\"b\" is listed twice",
+    ),
+    (
+        "text feature",
+        |dir| {
+            edit_manifest(dir, |manifest| {
+                manifest["features"][0] = json!({"name": "t", "digest": "digest of t"});
+            });
+        },
+        "\"t\" is a text",
+    ),
+    (
+        "features swapped",
+        |dir| edit_manifest(dir, |manifest| manifest["features"].as_array_mut().expect("array").swap(0, 1)),
+        "digest over all features",
+    ),
+    (
+        "label of another horizon",
+        |dir| edit_manifest(dir, |manifest| manifest["label"]["horizon"] = json!("7d")),
+        "event within 7d), but the definitions have",
+    ),
+    (
+        "no output",
+        |dir| edit_manifest(dir, |manifest| manifest["outputs"] = json!([])),
+        "outputs: a forest has exactly one",
+    ),
+    (
+        "probability without link",
+        |dir| edit_manifest(dir, |manifest| manifest["link"] = json!("identity")),
+        "needs the logistic link",
+    ),
+    (
+        "falling calibration",
+        |dir| edit_manifest(dir, |manifest| manifest["calibration"]["y"] = json!([0.6, 0.1])),
+        "calibration: y must not decrease",
+    ),
+    (
+        "calibration beyond 1",
+        |dir| edit_manifest(dir, |manifest| manifest["calibration"]["y"] = json!([0.6, 1.1])),
+        "calibration: y must be probabilities",
+    ),
+    (
+        "knots without a partner",
+        |dir| edit_manifest(dir, |manifest| manifest["calibration"]["y"] = json!([0.6])),
+        "2 x and 1 y",
+    ),
+    (
+        "calibration upside down",
+        |dir| {
+            edit_manifest(dir, |manifest| {
+                manifest["calibration"] = json!({"method": "platt", "slope": -1.0, "intercept": 0.0});
+            });
+        },
+        "turns the order around",
+    ),
+    ("not a forest", |dir| replace(dir, "forest.json", b"\x80\x04\x95"), "forest.json: expected value"),
+    (
+        "newer forest",
+        |dir| edit_forest(dir, |forest| forest["format_version"] = json!(9)),
+        "format version 9",
+    ),
+    (
+        "forest of three inputs",
+        |dir| edit_forest(dir, |forest| forest["n_inputs"] = json!(3)),
+        "reads 3 inputs",
+    ),
+    ("a cycle", |dir| edit_node(dir, 2, |node| node["left"] = json!(0)), "child 0 has been reached before"),
+    ("child out of range", |dir| edit_node(dir, 0, |node| node["right"] = json!(99)), "child 99"),
+    ("input out of range", |dir| edit_node(dir, 0, |node| node["input"] = json!(2)), "node 0: input 2"),
+    (
+        "half a split",
+        |dir| edit_node(dir, 0, |node| node["missing"] = Value::Null),
+        "node 0: neither a split",
+    ),
+    ("split and leaf", |dir| edit_node(dir, 0, |node| node["leaf"] = json!(1.0)), "node 0: neither a split"),
+    (
+        "an overflowing threshold",
+        |dir| {
+            let content = fs::read_to_string(dir.join("forest.json")).expect("file");
+            replace(dir, "forest.json", content.replace("\"lt\":0.5", "\"lt\":1e999").as_bytes());
+        },
+        "forest.json: number out of range",
+    ),
+    ("NaN leaf", |dir| edit_node(dir, 1, |node| node["leaf"] = json!("NaN")), "forest.json: invalid type"),
+    ("negative cover", |dir| edit_node(dir, 1, |node| node["cover"] = json!(-4.0)), "node 1: the cover -4"),
+    (
+        "a million empty nodes",
+        |dir| {
+            let nodes = "{},".repeat(3 << 20);
+            replace(dir, "forest.json", format!("{{\"trees\":[{{\"nodes\":[{nodes}]}}]}}").as_bytes());
+        },
+        "forest.json: too many nodes",
+    ),
+    ("another leaf", |dir| edit_node(dir, 1, |node| node["leaf"] = json!(-0.100_01)), "golden case 1: raw"),
+    (
+        "another calibration",
+        |dir| edit_manifest(dir, |manifest| manifest["calibration"] = json!({"method": "none"})),
+        "golden case 1: probability",
+    ),
+    ("no golden case", |dir| replace(dir, "golden.jsonl", b"\n"), "golden.jsonl: no case"),
+    (
+        "golden case too wide",
+        |dir| edit_golden(dir, json!({"inputs": [1, 2, 3], "raw": 0, "outputs": [0]})),
+        "case 1 has 3 inputs",
+    ),
+    (
+        "golden case of text",
+        |dir| edit_golden(dir, json!({"inputs": ["1", 2], "raw": 0, "outputs": [0]})),
+        "golden.jsonl: line 1: invalid type",
+    ),
+];
+
+#[test]
+fn bad_artifacts_are_refused_with_their_reason() {
+    for (what, break_it, expected) in ZOO {
+        let models = tempfile::tempdir().expect("folder");
+        let good = publish_good(models.path(), 0.0).dir;
+        // The broken one is newer: the good one must still be served.
+        let broken = models.path().join("buy/2");
+        fs::create_dir(&broken).expect("folder");
+        for file in ["forest.json", "golden.jsonl", "notes.txt", "manifest.json"] {
+            fs::copy(good.join(file), broken.join(file)).expect("copy");
+        }
+        edit_manifest(&broken, |manifest| manifest["version"] = json!(2));
+        let (registry, refused) = Registry::open(models.path(), plan());
+        assert_eq!(refused.len(), 1, "the copy is as good as the original: {refused:?}");
+        assert_eq!(registry.models().get(0).expect("served").version, 2);
+
+        break_it(&broken);
+        let (registry, refused) = Registry::open(models.path(), plan());
+        assert_eq!(registry.models().get(0).expect("served").version, 1, "{what}");
+        let refused = refused.iter().find(|refused| refused.version == Some(2)).expect("refused");
+        let reason = refused.to_string();
+        assert!(reason.contains(expected), "{what}: {reason:?} does not say {expected:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_place_of_a_file_is_not_waited_for() {
+    let models = tempfile::tempdir().expect("folder");
+    let dir = publish_good(models.path(), 0.0).dir;
+    fs::remove_file(dir.join("golden.jsonl")).expect("remove");
+    let made = std::process::Command::new("mkfifo").arg(dir.join("golden.jsonl")).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo");
+    assert!(matches!(load(&dir, "buy", 1, &plan()), Err(Error::NotAFile { .. })));
+}
