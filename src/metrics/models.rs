@@ -1,0 +1,39 @@
+//! Scoring, and which artifacts do it.
+
+use prometheus::{Histogram, IntGaugeVec, Result};
+
+use super::register::Register;
+use crate::engine::plan::Plan;
+
+/// Metrics of the models.
+#[derive(Debug)]
+pub struct Models {
+    /// By index into the plan's models: time of one row, without reading its features.
+    pub score_seconds: Vec<Histogram>,
+    /// Time of answering one user's scores, features included.
+    pub query_seconds: Histogram,
+    info: IntGaugeVec,
+}
+
+impl Models {
+    pub(super) fn new(register: &Register<'_>, plan: &Plan) -> Result<Self> {
+        let score = register.seconds_by("tipoff_score_seconds", "Time to score one row.", &["model"])?;
+        Ok(Self {
+            score_seconds: plan.models.iter().map(|model| score.with_label_values(&[&*model.name])).collect(),
+            query_seconds: register.seconds(
+                "tipoff_score_query_seconds",
+                "Time to answer one user's scores, reading the features included.",
+            )?,
+            info: register.gauges("tipoff_model_info", "The serving artifacts.", &["model", "version"])?,
+        })
+    }
+
+    /// Shows the version that serves `model`, in place of the one before.
+    pub fn serving(&self, model: &str, before: Option<u32>, version: u32) {
+        if let Some(before) = before {
+            // It may not have been shown; then there is nothing to remove.
+            let _ = self.info.remove_label_values(&[model, &before.to_string()]);
+        }
+        self.info.with_label_values(&[model, &version.to_string()]).set(1);
+    }
+}

@@ -1,0 +1,36 @@
+//! The workers between intake and store.
+
+use prometheus::{Histogram, IntCounter, IntGauge, Result};
+
+use super::register::Register;
+
+/// Metrics of the pipeline.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// By worker: events that wait.
+    pub queue_events: Vec<IntGauge>,
+    /// Profiles in memory.
+    pub profiles: IntGauge,
+    pub timers_run: IntCounter,
+    /// How long after its due instant a timer ran, by the server's clock.
+    pub timer_delay_seconds: Histogram,
+}
+
+impl Pipeline {
+    pub(super) fn new(register: &Register<'_>, n_workers: usize) -> Result<Self> {
+        let queues = register.gauges("tipoff_queue_events", "Events that wait for a worker.", &["worker"])?;
+        let delays = vec![0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0, 86_400.0, 604_800.0];
+        Ok(Self {
+            queue_events: (0..n_workers)
+                .map(|worker| queues.with_label_values(&[&worker.to_string()]))
+                .collect(),
+            profiles: register.gauge("tipoff_profiles", "User profiles in memory.")?,
+            timers_run: register.counter("tipoff_timers_run_total", "Timers that ran.")?,
+            timer_delay_seconds: register.histogram(
+                "tipoff_timer_delay_seconds",
+                "How long after its due instant a timer ran.",
+                delays,
+            )?,
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! Commits to the log.
+
+use prometheus::{Histogram, IntCounter, Result, exponential_buckets};
+
+use super::register::Register;
+
+/// Metrics of the store.
+#[derive(Debug)]
+pub struct Store {
+    /// Time of a commit, the sync included.
+    pub commit_seconds: Histogram,
+    /// Log entries in a commit.
+    pub commit_entries: Histogram,
+    /// Bytes of a commit.
+    pub commit_bytes: Histogram,
+    pub commit_failures: IntCounter,
+}
+
+impl Store {
+    pub(super) fn new(register: &Register<'_>) -> Result<Self> {
+        Ok(Self {
+            commit_seconds: register
+                .seconds("tipoff_commit_seconds", "Time of a commit to the log, the sync included.")?,
+            commit_entries: register.histogram(
+                "tipoff_commit_entries",
+                "Log entries in a commit.",
+                exponential_buckets(1.0, 4.0, 9)?,
+            )?,
+            commit_bytes: register.histogram(
+                "tipoff_commit_bytes",
+                "Bytes of a commit.",
+                exponential_buckets(256.0, 4.0, 9)?,
+            )?,
+            commit_failures: register.counter(
+                "tipoff_commit_failures_total",
+                "Commits that failed; after a failed sync nothing more is acknowledged.",
+            )?,
+        })
+    }
+}

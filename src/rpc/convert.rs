@@ -1,0 +1,10 @@
+//! Between the wire's types and the engine's: the only place that knows both.
+
+mod intake;
+mod reply;
+
+pub use intake::{Intake, Submission};
+pub use reply::{as_of, features, model_score, output_kind, profile, reason, timestamp, user_ref, value};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Why something is refused: the one table of reasons, their gRPC codes and
+//! whether trying again can help.
+
+use std::time::Duration;
+
+use tonic::Code;
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $code:ident $(, retry $retry_ms:literal ms)?;)+) => {
+        /// A stable, machine-readable reason; see the table in this file.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Reason {
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The reason on the wire, in metrics and in the documentation.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The code of a call that fails for this reason.
+            pub const fn code(self) -> Code {
+                match self { $(Self::$variant => Code::$code,)+ }
+            }
+
+            /// How long to wait before trying the same again; none if that cannot help.
+            pub const fn retry_after(self) -> Option<Duration> {
+                match self {
+                    $($(Self::$variant => Some(Duration::from_millis($retry_ms)),)?)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Neither a user id nor an anonymous id is given.
+    UserIdMissing = "USER_ID_MISSING", InvalidArgument;
+    /// A user, anonymous or event id is longer than permitted.
+    IdTooLong = "ID_TOO_LONG", InvalidArgument;
+    /// A user, anonymous or event id has control characters.
+    IdControlCharacter = "ID_CONTROL_CHARACTER", InvalidArgument;
+    /// An event has no type.
+    EventTypeMissing = "EVENT_TYPE_MISSING", InvalidArgument;
+    /// An event's type is longer than permitted.
+    EventTypeTooLong = "EVENT_TYPE_TOO_LONG", InvalidArgument;
+    /// An event's type has control characters.
+    EventTypeControlCharacter = "EVENT_TYPE_CONTROL_CHARACTER", InvalidArgument;
+    /// More properties or traits than permitted.
+    TooManyProperties = "TOO_MANY_PROPERTIES", InvalidArgument;
+    /// A property or trait has an empty name.
+    PropertyNameMissing = "PROPERTY_NAME_MISSING", InvalidArgument;
+    /// A property's or trait's name is longer than permitted.
+    PropertyNameTooLong = "PROPERTY_NAME_TOO_LONG", InvalidArgument;
+    /// A property's or trait's name has control characters.
+    PropertyNameControlCharacter = "PROPERTY_NAME_CONTROL_CHARACTER", InvalidArgument;
+    /// A property or trait has no value.
+    ValueMissing = "VALUE_MISSING", InvalidArgument;
+    /// A text value is longer than permitted.
+    ValueTooLong = "VALUE_TOO_LONG", InvalidArgument;
+    /// A number is NaN or infinite.
+    NumberNotFinite = "NUMBER_NOT_FINITE", InvalidArgument;
+    /// A number's magnitude is beyond what is permitted.
+    NumberOutOfRange = "NUMBER_OUT_OF_RANGE", InvalidArgument;
+    /// A timestamp's nanoseconds are not within a second.
+    TimeInvalid = "TIME_INVALID", InvalidArgument;
+    /// A time is outside the years that are permitted.
+    TimeOutOfRange = "TIME_OUT_OF_RANGE", InvalidArgument;
+    /// The event's time is further ahead of its arrival than the permitted skew.
+    EventInFuture = "EVENT_IN_FUTURE", InvalidArgument;
+    /// The event happened longer ago than the permitted lateness.
+    EventLate = "EVENT_LATE", InvalidArgument;
+    /// An arrival time, and the server goes by the wall clock.
+    ArrivalTimeRefused = "ARRIVAL_TIME_REFUSED", InvalidArgument;
+    /// More items in a batch than permitted.
+    BatchTooLarge = "BATCH_TOO_LARGE", ResourceExhausted;
+    /// More reasons a score than permitted.
+    TooManyReasons = "TOO_MANY_REASONS", InvalidArgument;
+    /// A page is larger than permitted.
+    PageTooLarge = "PAGE_TOO_LARGE", InvalidArgument;
+    /// A page token that this server did not give, or for other filters.
+    PageTokenInvalid = "PAGE_TOKEN_INVALID", InvalidArgument;
+    /// A resume token that this server did not give.
+    ResumeTokenInvalid = "RESUME_TOKEN_INVALID", InvalidArgument;
+    /// A subscription's name is not 1 to 64 letters, digits, `-`, `_` or `.`.
+    SubscriptionInvalid = "SUBSCRIPTION_INVALID", InvalidArgument;
+    /// No definition names the model, or it has no such version loaded.
+    ModelUnknown = "MODEL_UNKNOWN", NotFound;
+    /// No definition names the trigger.
+    TriggerUnknown = "TRIGGER_UNKNOWN", NotFound;
+    /// The user was never seen.
+    UserUnknown = "USER_UNKNOWN", NotFound;
+    /// The subscription was never opened.
+    SubscriptionUnknown = "SUBSCRIPTION_UNKNOWN", NotFound;
+    /// No artifact serves the model yet.
+    ModelNotLoaded = "MODEL_NOT_LOADED", Unavailable, retry 5_000 ms;
+    /// A queue is full.
+    Overloaded = "OVERLOADED", ResourceExhausted, retry 500 ms;
+    /// More named subscriptions than permitted.
+    TooManySubscriptions = "TOO_MANY_SUBSCRIPTIONS", ResourceExhausted;
+    /// Another subscriber took the subscription over.
+    SubscriptionTaken = "SUBSCRIPTION_TAKEN", Aborted;
+    /// The store cannot write; the server acknowledges nothing until it restarts.
+    StoreFailed = "STORE_FAILED", Unavailable, retry 5_000 ms;
+    /// The server is about to stop.
+    Draining = "DRAINING", Unavailable, retry 1_000 ms;
+    /// The call carries no bearer token.
+    TokenMissing = "TOKEN_MISSING", Unauthenticated;
+    /// The call carries another token than the server's.
+    TokenWrong = "TOKEN_WRONG", Unauthenticated;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_upper_snake() {
+        let names: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+        for name in names {
+            assert!(name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'), "{name}");
+        }
+    }
+
+    #[test]
+    fn reasons_index_their_table() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+        }
+    }
+
+    #[test]
+    fn a_retry_helps_only_where_the_server_is_at_fault() {
+        for reason in Reason::ALL.iter().filter(|reason| reason.retry_after().is_some()) {
+            assert!(matches!(reason.code(), Code::ResourceExhausted | Code::Unavailable), "{reason:?}");
+        }
+    }
+}
