@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod definitions;
 pub mod engine;
 pub mod event_file;
 pub mod metrics;

@@ -4,7 +4,10 @@
 //! engine never sees a name per event beyond [`Plan::bind`].
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
 
 use super::event::{Event, Value};
 use super::expression::{BoolExpr, Expression};
@@ -284,6 +287,19 @@ impl Plan {
     pub fn feature(&self, name: &str) -> Option<&FeaturePlan> {
         self.features.iter().find(|feature| &*feature.name == name)
     }
+
+    /// What a model that reads these features, in this order, is bound to:
+    /// SHA-256 over their names and digests, lower-case hex. `features` are
+    /// indices into [`Plan::features`].
+    pub fn features_digest(&self, features: &[usize]) -> String {
+        let mut text = String::new();
+        for &index in features {
+            let feature = &self.features[index];
+            // Writing into a string cannot fail.
+            let _ = writeln!(text, "{} {}", feature.name, feature.digest);
+        }
+        sha256_hex(text.as_bytes())
+    }
 }
 
 impl<'e> BoundEvent<'e> {
@@ -291,4 +307,12 @@ impl<'e> BoundEvent<'e> {
     pub fn property(&self, slot: usize) -> Option<&'e Value> {
         self.values[slot]
     }
+}
+
+/// SHA-256 in lower-case hex.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
