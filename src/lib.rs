@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod connections;
 pub mod definitions;
 pub mod engine;
 pub mod event_file;
@@ -11,3 +12,4 @@ pub mod registry;
 pub mod rpc;
 pub mod shutdown;
 pub mod telemetry;
+pub mod web;
