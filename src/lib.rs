@@ -2,7 +2,6 @@
 
 pub mod clock;
 pub mod config;
-pub mod connections;
 pub mod definitions;
 pub mod engine;
 pub mod event_file;
@@ -12,4 +11,3 @@ pub mod registry;
 pub mod rpc;
 pub mod shutdown;
 pub mod telemetry;
-pub mod web;

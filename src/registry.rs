@@ -27,7 +27,6 @@ pub use golden::Golden;
 pub use load::{Loaded, load};
 pub use manifest::{
     Feature, FileSum, Label, Manifest, Metrics, Missing, Output, Part, PartMetrics, Threshold, Training,
-    features_digest,
 };
 pub use publish::{Draft, Published, publish};
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::Error;
-use super::manifest::{self, FileSum, Label, Manifest};
+use super::manifest::{FileSum, Label, Manifest};
 use super::{check_name, forest_file, golden};
 use crate::engine::calibration::Calibration;
 use crate::engine::forest::Forest;
@@ -154,25 +154,28 @@ fn read_bounded(dir: &Path, file: &str, max: u64) -> Result<Vec<u8>, Error> {
 /// The vector's slots of the model's inputs, if each is defined as it was.
 fn bind_features(manifest: &Manifest, plan: &Plan) -> Result<Vec<usize>, Error> {
     let mut seen = HashSet::new();
-    let mut slots = Vec::with_capacity(manifest.features.len());
+    let (mut indices, mut slots) = (Vec::new(), Vec::new());
     for listed in &manifest.features {
         let feature = listed.name.clone();
         if !seen.insert(&listed.name) {
             return Err(Error::DuplicateFeature { feature });
         }
-        let Some(defined) = plan.feature(&listed.name) else {
+        let Some(index) = plan.features.iter().position(|defined| *defined.name == *listed.name) else {
             return Err(Error::UnknownFeature { feature });
         };
+        let defined = &plan.features[index];
         if *defined.digest != *listed.digest {
             return Err(Error::FeatureChanged { feature });
         }
         match defined.slot {
-            Slot::Number(slot) => slots.push(slot),
+            Slot::Number(slot) => {
+                indices.push(index);
+                slots.push(slot);
+            }
             Slot::Text(_) => return Err(Error::TextFeature { feature }),
         }
     }
-    let listed = manifest.features.iter().map(|feature| (feature.name.as_str(), feature.digest.as_str()));
-    if manifest::features_digest(listed) != manifest.features_digest {
+    if plan.features_digest(&indices) != manifest.features_digest {
         return Err(Error::WrongFeaturesDigest);
     }
     Ok(slots)

@@ -1,14 +1,13 @@
 //! What an artifact says of itself: `manifest.json`, written last.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::engine::calibration::Calibration;
 use crate::engine::model::{Link, OutputKind};
-use crate::engine::plan::LabelPlan;
+use crate::engine::plan::{LabelPlan, sha256_hex};
 use crate::engine::time::{Millis, Timestamp};
 
 /// The manifest of one version of one model.
@@ -29,7 +28,7 @@ pub struct Manifest {
     pub scorer: String,
     /// The model's inputs in their order, each bound to the digest of its definition.
     pub features: Vec<Feature>,
-    /// One digest over all of them, see [`features_digest`].
+    /// One digest over all of them: [`Plan::features_digest`](crate::engine::plan::Plan::features_digest).
     pub features_digest: String,
     /// What the outputs foretell; none for a model whose label is not ours.
     pub label: Option<Label>,
@@ -86,11 +85,15 @@ pub struct Training {
     pub trainer: String,
     /// The trainer's settings, the seed included.
     pub parameters: BTreeMap<String, f64>,
-    /// Left out between the parts, so that no label looks into the next one.
-    #[serde(with = "text")]
-    pub gap: Millis,
     pub train: Part,
+    /// Decisions left out behind the training part, so that no label of it
+    /// looks into the next one: the label's horizon.
+    #[serde(with = "text")]
+    pub gap_after_train: Millis,
     pub calibration: Part,
+    /// The same behind the calibration part; zero where history is too short.
+    #[serde(with = "text")]
+    pub gap_after_calibration: Millis,
     pub holdout: Part,
 }
 
@@ -181,25 +184,8 @@ impl fmt::Display for Label {
 
 impl FileSum {
     pub fn of(content: &[u8]) -> Self {
-        Self { sha256: hex(&Sha256::digest(content)), bytes: content.len() as u64 }
+        Self { sha256: sha256_hex(content), bytes: content.len() as u64 }
     }
-}
-
-/// The digest of a set of features in their order.
-pub fn features_digest<'f>(features: impl IntoIterator<Item = (&'f str, &'f str)>) -> String {
-    let mut hasher = Sha256::new();
-    for (name, digest) in features {
-        // Neither name nor digest holds a line break.
-        hasher.update(format!("{name}\n{digest}\n"));
-    }
-    hex(&hasher.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[derive(Serialize, Deserialize)]

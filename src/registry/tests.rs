@@ -88,7 +88,7 @@ fn draft<'a>(name: &str, forest: &'a Forest, golden: &'a [Golden]) -> Draft<'a> 
         created: Timestamp::from_millis(1_300_000_000_000),
         scorer: String::new(),
         features: features.map(|(name, digest)| Feature { name: name.into(), digest: digest.into() }).into(),
-        features_digest: features_digest(features),
+        features_digest: plan().features_digest(&[2, 0]),
         label: Some(Label { name: "purchase".into(), happens: true, horizon: Millis::DAY }),
         missing: Missing::Native,
         link: Link::Logistic,

@@ -32,7 +32,7 @@ pub struct Settings {
     pub n_trees: usize,
     /// Splits on the longest way to a leaf.
     pub depth: usize,
-    pub learning_rate: f32,
+    pub learning_rate: f64,
     pub seed: u64,
 }
 
@@ -42,7 +42,7 @@ impl Settings {
         [
             ("trees", self.n_trees as f64),
             ("depth", self.depth as f64),
-            ("learning_rate", f64::from(self.learning_rate)),
+            ("learning_rate", self.learning_rate),
             ("seed", self.seed as f64),
         ]
         .map(|(name, value)| (name.to_owned(), value))
@@ -109,5 +109,5 @@ fn contiguous<'a>(x: ArrayView2<'a, f64>) -> CowArray<'a, f64, Ix2> {
 
 /// The rows of a matrix in the standard layout.
 fn slices<'a>(x: &'a CowArray<'_, f64, Ix2>) -> impl Iterator<Item = &'a [f64]> {
-    x.rows().into_iter().filter_map(|row| row.to_slice())
+    x.rows().into_iter().map(|row| row.to_slice().expect("rows of the standard layout"))
 }

@@ -24,7 +24,7 @@ pub(super) fn fit(settings: Settings, x: ArrayView2<'_, f64>, y: &[f64]) -> Resu
     let mut booster = GradientBooster::default();
     booster.iterations = settings.n_trees;
     booster.max_depth = settings.depth;
-    booster.learning_rate = settings.learning_rate;
+    booster.learning_rate = settings.learning_rate as f32;
     booster.seed = settings.seed;
     // In units of p (1 - p): at least 20 rows of a coin toss, more of a rare label.
     booster.min_leaf_weight = 5.0;

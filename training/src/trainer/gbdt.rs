@@ -108,7 +108,7 @@ pub(super) fn fit(
     config.set_feature_size(x.ncols());
     config.set_iterations(settings.n_trees);
     config.set_max_depth(u32::try_from(settings.depth).context("depth")?);
-    config.set_shrinkage(settings.learning_rate);
+    config.set_shrinkage(settings.learning_rate as f32);
     config.set_min_leaf_size(MIN_LEAF_ROWS);
     // Spelt so; any other name is taken for squared error without a word.
     config.set_loss("LogLikelyhood");
