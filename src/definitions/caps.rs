@@ -2,7 +2,6 @@
 
 use super::compile::{Compiled, Context, section};
 use super::digest::Canonical;
-use super::names;
 use super::table::{MAX_SPAN, Table};
 use super::triggers::Triggers;
 use crate::engine::plan::CapPlan;
@@ -64,7 +63,7 @@ fn members(table: &Table<'_>, triggers: &Triggers, cx: &mut Context<'_>) -> Opti
             }
             Some(&index) => members.push(index),
             None => {
-                let nearest = names::nearest(item.value, triggers.index.keys().map(String::as_str));
+                let nearest = cx.report.nearest(item.value, triggers.index.keys());
                 let message = format!("unknown trigger `{}`", item.value);
                 cx.report.error_with(&item.span, &item.path, message, nearest);
             }

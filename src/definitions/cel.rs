@@ -1,7 +1,7 @@
 //! CEL, the Common Expression Language: from text to expressions bound to slots.
 //!
 //! `parse` reads a source within limits, `check` gives every part a type and a
-//! slot, `canonical` prints what counts for a digest.
+//! slot (`scope` the names, `functions` the calls), `canonical` prints what counts for a digest.
 //!
 //! The parser is another's; it recurses and has no limits of its own, so a
 //! source is bounded before it is parsed, and [`on_large_stack`] gives it room.
@@ -10,6 +10,7 @@ pub(super) mod canonical;
 pub(super) mod check;
 mod functions;
 pub(super) mod parse;
+pub(super) mod scope;
 
 use std::ops::Range;
 
@@ -19,6 +20,12 @@ pub(super) struct Problem {
     pub(super) span: Range<usize>,
     pub(super) message: String,
     pub(super) suggestion: Option<String>,
+}
+
+impl Problem {
+    fn new(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { span, message: message.into(), suggestion: None }
+    }
 }
 
 const STACK_BYTES: usize = 16 << 20;

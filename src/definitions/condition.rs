@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::cel::check::{self, Names, Place};
+use super::cel::check;
 use super::cel::parse::{self, Parsed};
+use super::cel::scope::{Names, Place};
 use super::cel::{Problem, canonical::canonical};
 use super::report::Report;
 use super::table::Item;

@@ -5,11 +5,13 @@ mod order;
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::cel::check::{Feature, Model, Names, Place, Type};
+use super::cel::check::Type;
+use super::cel::scope::{Feature, Model, Names, Place};
 use super::compile::{Context, section};
 use super::condition::Source;
 use super::digest::Canonical;
 use super::names;
+use super::report::Report;
 use super::table::{Item, MAX_SPAN, Table, list, parse_duration};
 use super::vocabulary::Vocabulary;
 use crate::engine::expression::{BoolExpr, Expression};
@@ -98,8 +100,9 @@ impl Features {
         &'a self,
         models: &'a BTreeMap<String, Model>,
         vocabulary: &'a mut Vocabulary,
+        report: &Report,
     ) -> Names<'a> {
-        Names { features: &self.names, models, vocabulary }
+        Names { features: &self.names, models, vocabulary, suggest: report.suggests() }
     }
 
     /// Adds to a canonical text the digests of the features that an expression reads.
@@ -151,7 +154,7 @@ impl Features {
 
     fn expression(&mut self, name: &str, source: &Source<'_>, cx: &mut Context<'_>) -> Option<Unplaced> {
         let models = BTreeMap::new();
-        let scope = self.scope(&models, &mut cx.vocabulary);
+        let scope = self.scope(&models, &mut cx.vocabulary, &cx.report);
         let expression = source.expression(scope, &mut cx.report)?;
         let value = match &expression {
             Expression::Number(_) => Type::Number,
@@ -239,7 +242,7 @@ pub(super) fn filter(
     let item = table.text("where", &mut cx.report)?;
     let source = Source::parse(item, cx.text, &mut cx.report)?;
     let models = BTreeMap::new();
-    let scope = features.scope(&models, &mut cx.vocabulary);
+    let scope = features.scope(&models, &mut cx.vocabulary, &cx.report);
     let filter = source.condition(Place::Filter, scope, &mut cx.report)?;
     Some(Some((filter, source.canonical())))
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::cel::check::{Feature, Model};
+use super::cel::scope::{Feature, Model};
 use super::compile::{Compiled, Context, section};
 use super::digest::Canonical;
 use super::features::Features;
 use super::labels::Labels;
-use super::names;
 use super::table::{Item, MAX_SPAN, Table};
 use crate::engine::plan::ModelPlan;
 use crate::engine::time::Millis;
@@ -97,7 +96,7 @@ fn model(
 fn label_index(item: &Item<&str>, labels: &Labels, cx: &mut Context<'_>) -> Option<usize> {
     let index = labels.index.get(item.value).copied();
     if index.is_none() {
-        let nearest = names::nearest(item.value, labels.index.keys().map(String::as_str));
+        let nearest = cx.report.nearest(item.value, labels.index.keys());
         cx.report.error_with(&item.span, &item.path, format!("unknown label `{}`", item.value), nearest);
     }
     index
@@ -154,7 +153,7 @@ fn input(item: &Item<&str>, features: &Features, cx: &mut Context<'_>) -> Option
         }
         Some(Feature::Broken) => None,
         None => {
-            let nearest = names::nearest(item.value, features.names.keys().map(String::as_str));
+            let nearest = cx.report.nearest(item.value, features.names.keys());
             cx.report.error_with(
                 &item.span,
                 &item.path,

@@ -53,15 +53,22 @@ pub(super) fn mistake_in(name: &str) -> Option<String> {
 }
 
 /// The candidate nearest to `name`, if it is near enough to be a slip.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(super) fn nearest<S: AsRef<str>>(name: &str, candidates: impl IntoIterator<Item = S>) -> Option<String> {
     // Comparing costs the product of the lengths; a long name is no slip of a short one.
     if name.len() > MAX_FOREIGN_NAME_BYTES {
         return None;
     }
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1.max(name.len().max(candidate.len()) / 3))
-        .min()
-        .map(|(_, candidate)| candidate.to_owned())
+    let mut nearest: Option<(usize, String)> = None;
+    for candidate in candidates {
+        let candidate = candidate.as_ref();
+        let bound = (name.len().max(candidate.len()) / 3).max(1);
+        if name.len().abs_diff(candidate.len()) > bound {
+            continue;
+        }
+        let distance = strsim::damerau_levenshtein(name, candidate);
+        if distance <= bound && nearest.as_ref().is_none_or(|(least, _)| distance < *least) {
+            nearest = Some((distance, candidate.to_owned()));
+        }
+    }
+    nearest.map(|(_, name)| name)
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::diagnostics::{Diagnostic, Diagnostics};
+use super::names;
 use super::source::Source;
 
 /// More mistakes than this are counted, not listed.
@@ -40,6 +41,20 @@ impl Report {
             message: message.into(),
             suggestion,
         });
+    }
+
+    /// The name nearest to a wrong one. Not sought once there are more
+    /// mistakes than are listed: one renamed feature can break thousands.
+    pub(super) fn nearest<S: AsRef<str>>(
+        &self,
+        name: &str,
+        known: impl IntoIterator<Item = S>,
+    ) -> Option<String> {
+        if self.suggests() { names::nearest(name, known) } else { None }
+    }
+
+    pub(super) fn suggests(&self) -> bool {
+        self.mistakes.len() < MAX_LISTED
     }
 
     /// `Ok` if there was no mistake.

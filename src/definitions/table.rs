@@ -76,7 +76,7 @@ impl<'a> Table<'a> {
             if !known.contains(&&**name) {
                 let what = if self.path.is_empty() { "section" } else { "key" };
                 let message = format!("unknown {what} `{name}`: expected one of {}", list(known));
-                let nearest = names::nearest(name, known.iter().copied());
+                let nearest = names::nearest(name, known);
                 report.error_with(&key.span(), &self.path_of(name), message, nearest);
             }
         }
@@ -174,7 +174,7 @@ impl<'a> Table<'a> {
         let mut weights = Vec::new();
         for (key, _) in entries {
             let name: &str = key.get_ref();
-            if let Some(weight) = table.number(name, f64::MIN_POSITIVE..=1e9, report) {
+            if let Some(weight) = table.number(name, 0.001..=1_000.0, report) {
                 let path = table.path_of(name);
                 weights.push((Item { value: name, span: key.span(), path }, weight.value));
             }
@@ -211,7 +211,7 @@ impl<'a> Table<'a> {
             return Some(item);
         }
         let (low, high) = (range.start(), range.end());
-        report.error(&item.span, &item.path, format!("{} is not within {low} and {high}", item.value));
+        report.error(&item.span, &item.path, format!("{} is not between {low} and {high}", item.value));
         None
     }
 

@@ -1,18 +1,36 @@
 //! Definitions as users write them: what compiles, what is refused and how.
 
-use std::path::Path;
+mod expressions;
+mod hostile;
+mod logic;
+mod mistakes;
+mod plans;
 
 use super::*;
+use crate::engine::event::{Event, EventUid, Value};
+use crate::engine::expression::Expression;
+use crate::engine::plan::{FeatureKind, Scope};
+use crate::engine::time::Timestamp;
 
-fn example(name: &str) -> Plan {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
-    load(&path).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+fn compiled(source: &str) -> Plan {
+    compile(source).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
-#[test]
-fn the_examples_compile() {
-    let plan = example("shop.toml");
-    assert_eq!(plan.models.len(), 2);
-    let plan = example("online-retail.toml");
-    assert_eq!(plan.models.len(), 2);
+/// An event with these properties, which have to be sorted by name.
+fn event(kind: &str, properties: &[(&str, Value)]) -> Event {
+    Event {
+        uid: EventUid::default(),
+        id: None,
+        kind: kind.into(),
+        time: Timestamp::default(),
+        anonymous_id: None,
+        properties: properties.iter().map(|(name, value)| ((*name).into(), value.clone())).collect(),
+    }
+}
+
+fn expression<'p>(plan: &'p Plan, feature: &str) -> &'p Expression {
+    match &plan.feature(feature).expect("a feature of the plan").kind {
+        FeatureKind::Expression(expression) => expression,
+        FeatureKind::Aggregate { .. } => panic!("{feature} is an aggregate"),
+    }
 }

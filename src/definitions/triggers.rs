@@ -4,7 +4,7 @@ mod kind;
 
 use std::collections::BTreeMap;
 
-use super::cel::check::Place;
+use super::cel::scope::Place;
 use super::compile::{Compiled, Context, section};
 use super::condition::Source;
 use super::digest::Canonical;
@@ -143,7 +143,7 @@ fn condition(
     }
     let item = table.text(key, &mut cx.report)?;
     let source = Source::parse(item, cx.text, &mut cx.report)?;
-    let scope = features.scope(&models.names, &mut cx.vocabulary);
+    let scope = features.scope(&models.names, &mut cx.vocabulary, &cx.report);
     let condition = source.condition(place, scope, &mut cx.report)?;
     canonical.line(key, source.canonical());
     features.add_reads(&source, canonical);

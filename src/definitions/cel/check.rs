@@ -3,7 +3,6 @@
 //! A feature and a score have a type. An event property and a trait do not:
 //! it is inferred from what they are compared or computed with.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use cel::common::ast::{Expr, IdedExpr, LiteralValue};
@@ -11,53 +10,14 @@ use cel::common::ast::{Expr, IdedExpr, LiteralValue};
 use super::Problem;
 use super::functions::{self, Form};
 use super::parse::Parsed;
-use crate::definitions::names;
-use crate::definitions::vocabulary::Vocabulary;
+use super::scope::{Leaf, Names, Place, Wrong};
 use crate::engine::expression::{Binary, BoolExpr, Comparison, Expression, NumberExpr, TextExpr};
-use crate::engine::vector::Slot;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::definitions) enum Type {
     Number,
     Text,
     Bool,
-}
-
-/// Where an expression stands, which decides what it may read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::definitions) enum Place {
-    /// A `where`: properties of the event, by their bare names.
-    Filter,
-    /// A feature's `expression`: features and traits.
-    Feature,
-    /// A trigger's condition: features, traits, scores and, if one is at hand, the current event.
-    Condition { has_event: bool },
-}
-
-/// What a feature's name stands for.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::definitions) enum Feature {
-    Known {
-        slot: Slot,
-        is_bool: bool,
-    },
-    /// Its own definition is wrong, and reported there.
-    Broken,
-}
-
-/// What a model's name stands for.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::definitions) struct Model {
-    pub(in crate::definitions) index: usize,
-    /// Whether events or time make it score; one that scores on request only has nothing to read.
-    pub(in crate::definitions) is_scored: bool,
-}
-
-/// The names in reach.
-pub(in crate::definitions) struct Names<'a> {
-    pub(in crate::definitions) features: &'a BTreeMap<String, Feature>,
-    pub(in crate::definitions) models: &'a BTreeMap<String, Model>,
-    pub(in crate::definitions) vocabulary: &'a mut Vocabulary,
 }
 
 /// Compiles an expression of whatever type. `Err` without problems: it reads a broken definition.
@@ -87,18 +47,6 @@ struct Checker<'a> {
     place: Place,
     names: Names<'a>,
     problems: Vec<Problem>,
-}
-
-/// What a name stands for.
-#[derive(Clone, Copy, Debug)]
-enum Leaf {
-    Number(usize),
-    Text(usize),
-    Bool(usize),
-    Score(usize),
-    Property(usize),
-    Trait(usize),
-    EventType,
 }
 
 /// Each method returns `None` once the reason stands in `problems`, or is reported elsewhere.
@@ -432,101 +380,18 @@ impl Checker<'_> {
         self.problem(expr, refused)
     }
 
+    fn lookup(&mut self, expr: &IdedExpr) -> Result<Leaf, Wrong> {
+        self.names.lookup(&expr.expr, self.place)
+    }
+
     fn leaf(&mut self, expr: &IdedExpr) -> Option<Leaf> {
         match self.lookup(expr) {
             Ok(leaf) => Some(leaf),
-            Err(problem) => {
-                self.problems.extend(problem);
+            Err(Wrong::Elsewhere) => None,
+            Err(Wrong::Here { message, suggestion }) => {
+                self.problems.push(Problem { span: self.parsed.span(expr), message, suggestion });
                 None
             }
-        }
-    }
-
-    /// What a name stands for; `Err(None)` if that is reported elsewhere.
-    fn lookup(&mut self, expr: &IdedExpr) -> Result<Leaf, Option<Problem>> {
-        let wrong = |message: String, suggestion| {
-            Err(Some(Problem { span: self.parsed.span(expr), message, suggestion }))
-        };
-        match &expr.expr {
-            Expr::Ident(name) => match (self.place, self.names.features.get(name.as_str())) {
-                _ if ["event", "traits", "scores", "math"].contains(&name.as_str()) => {
-                    wrong(format!("`{name}` is followed by `.` and a name"), None)
-                }
-                (Place::Filter, None) => Ok(Leaf::Property(self.names.vocabulary.properties.intern(name))),
-                (Place::Filter, Some(_)) => {
-                    let message = format!(
-                        "`{name}` is a feature, and a filter sees the event alone: \
-                         write event.{name} for a property of that name"
-                    );
-                    wrong(message, None)
-                }
-                (_, Some(Feature::Known { slot: Slot::Number(slot), is_bool: false })) => {
-                    Ok(Leaf::Number(*slot))
-                }
-                (_, Some(Feature::Known { slot: Slot::Number(slot), is_bool: true })) => {
-                    Ok(Leaf::Bool(*slot))
-                }
-                (_, Some(Feature::Known { slot: Slot::Text(slot), .. })) => Ok(Leaf::Text(*slot)),
-                (_, Some(Feature::Broken)) => Err(None),
-                (place, None) => {
-                    let hint = match place {
-                        Place::Condition { has_event: true } => {
-                            format!(" (a property of the current event is event.{name})")
-                        }
-                        _ => String::new(),
-                    };
-                    let nearest = names::nearest(name, self.names.features.keys().map(String::as_str));
-                    wrong(format!("unknown feature `{name}`{hint}"), nearest)
-                }
-            },
-            Expr::Select(select) => {
-                let Expr::Ident(root) = &select.operand.expr else {
-                    return wrong("only event, traits and scores have members".to_owned(), None);
-                };
-                match (root.as_str(), self.place) {
-                    ("event", Place::Filter | Place::Condition { has_event: true }) => {
-                        Ok(match select.field.as_str() {
-                            "type" => Leaf::EventType,
-                            name => Leaf::Property(self.names.vocabulary.properties.intern(name)),
-                        })
-                    }
-                    ("event", Place::Condition { has_event: false }) => {
-                        wrong("there is no current event when this trigger is evaluated".to_owned(), None)
-                    }
-                    ("event", Place::Feature) => wrong(
-                        "a feature does not read the current event, only features and traits".to_owned(),
-                        None,
-                    ),
-                    ("traits" | "scores", Place::Filter) => {
-                        wrong(format!("a filter sees the event alone, not {root}"), None)
-                    }
-                    ("traits", _) => Ok(Leaf::Trait(self.names.vocabulary.traits.intern(&select.field))),
-                    ("scores", Place::Feature) => wrong(
-                        "a feature does not read scores: they are computed from features".to_owned(),
-                        None,
-                    ),
-                    ("scores", _) => match self.names.models.get(select.field.as_str()) {
-                        Some(model) if model.is_scored => Ok(Leaf::Score(model.index)),
-                        Some(_) => {
-                            let message = format!(
-                                "model `{}` has neither `score_on` nor `rescore_every`: there is no score to read",
-                                select.field
-                            );
-                            wrong(message, None)
-                        }
-                        None => {
-                            let models = self.names.models.keys().map(String::as_str);
-                            let nearest = names::nearest(&select.field, models);
-                            wrong(format!("unknown model `{}`", select.field), nearest)
-                        }
-                    },
-                    (other, _) => {
-                        let message = format!("`{other}` has no members; only event, traits and scores have");
-                        wrong(message, names::nearest(other, ["event", "traits", "scores"]))
-                    }
-                }
-            }
-            _ => Err(None),
         }
     }
 
@@ -543,8 +408,7 @@ impl Checker<'_> {
     }
 
     fn problem<T>(&mut self, expr: &IdedExpr, message: impl Into<String>) -> Option<T> {
-        let span = self.parsed.span(expr);
-        self.problems.push(Problem { span, message: message.into(), suggestion: None });
+        self.problems.push(Problem::new(self.parsed.span(expr), message));
         None
     }
 }

@@ -159,7 +159,7 @@ fn refusal(name: &str) -> Refusal {
         _ => format!("unknown function `{name}`"),
     };
     let alias = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, meant)| (*meant).to_owned());
-    let nearest = || names::nearest(name, USAGES.iter().map(|(known, _)| *known));
+    let nearest = || names::nearest(name, USAGES.map(|(known, _)| known));
     let suggestion = alias.or_else(nearest).and_then(|name| usage(&name)).map(str::to_owned);
     Refusal { message, suggestion }
 }

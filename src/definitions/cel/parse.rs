@@ -14,6 +14,10 @@ pub(in crate::definitions) const MAX_DEPTH: usize = 32;
 /// A list may have no more elements.
 pub(in crate::definitions) const MAX_LIST: usize = 64;
 
+const SYNTAX_ERROR: &str = "Syntax error: ";
+const TOO_DEEP: &str =
+    "the expression nests too deep, each term of a sum counting (32 are possible): split it into features";
+
 /// A parsed source.
 pub(in crate::definitions) struct Parsed<'s> {
     pub(super) root: IdedExpr,
@@ -23,7 +27,7 @@ pub(in crate::definitions) struct Parsed<'s> {
 
 /// Parses `source`; every syntax error the parser finds is a problem.
 pub(in crate::definitions) fn parse(source: &str) -> Result<Parsed<'_>, Vec<Problem>> {
-    let whole = |message: String| vec![Problem { span: 0..source.len(), message, suggestion: None }];
+    let whole = |message: String| vec![Problem::new(0..source.len(), message)];
     if source.trim().is_empty() {
         return Err(whole("the expression is empty".to_owned()));
     }
@@ -35,9 +39,7 @@ pub(in crate::definitions) fn parse(source: &str) -> Result<Parsed<'_>, Vec<Prob
     let parser = cel::Env::default().parser().enable_ident_escape_syntax(true).error_recovery_limit(4);
     let parsed = catch_unwind(AssertUnwindSafe(|| parser.parse_with_source_info(source)))
         .map_err(|_| whole("the expression cannot be parsed".to_owned()))?;
-    let (root, info) = parsed.map_err(|errors| {
-        errors.errors.iter().map(|error| syntax_problem(source, error)).collect::<Vec<_>>()
-    })?;
+    let (root, info) = parsed.map_err(|errors| vec![syntax_problem(source, &errors.errors)])?;
     let parsed = Parsed { root, info, source };
     parsed.check_limits()?;
     Ok(parsed)
@@ -94,14 +96,7 @@ impl Parsed<'_> {
     fn check_limits(&self) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         if depth(&self.root) > MAX_DEPTH {
-            problems.push(Problem {
-                span: 0..self.source.len(),
-                message: format!(
-                    "the expression nests more than {MAX_DEPTH} deep (each term of a sum counts): \
-                     split it into features"
-                ),
-                suggestion: None,
-            });
+            problems.push(Problem::new(0..self.source.len(), TOO_DEEP));
         } else {
             self.check_lists(&self.root, &mut problems);
         }
@@ -112,11 +107,8 @@ impl Parsed<'_> {
         if let Expr::List(list) = &expr.expr {
             let n = list.elements.len();
             if n > MAX_LIST {
-                problems.push(Problem {
-                    span: self.span(expr),
-                    message: format!("a list has at most {MAX_LIST} elements, this one has {n}"),
-                    suggestion: None,
-                });
+                let message = format!("a list has at most {MAX_LIST} elements, this one has {n}");
+                problems.push(Problem::new(self.span(expr), message));
             }
         }
         children(expr).into_iter().for_each(|child| self.check_lists(child, problems));
@@ -153,18 +145,37 @@ fn depth(expr: &IdedExpr) -> usize {
     1 + children(expr).into_iter().map(depth).max().unwrap_or(0)
 }
 
-fn syntax_problem(source: &str, error: &cel::ParseError) -> Problem {
-    let (line, column) = error.pos;
-    let line_start: usize =
-        source.split_inclusive('\n').take(usize::try_from(line - 1).unwrap_or(0)).map(str::len).sum();
-    let rest = &source[line_start..];
-    let start = rest
-        .char_indices()
-        .nth(usize::try_from(column - 1).unwrap_or(0))
-        .map_or(source.len(), |(at, _)| line_start + at);
-    // The parser goes on to list every token it would have taken.
-    let message = error.msg.split(" expecting ").next().unwrap_or_default();
-    let message = message.trim_start_matches("Syntax error: ").replace("'<EOF>'", "the end");
-    let message = if message == "UNKNOWN" { "the expression nests too deep".to_owned() } else { message };
-    Problem { span: start..start + 1, message: format!("syntax error: {message}"), suggestion: None }
+/// The first thing the parser stumbled over; what follows is mostly its stumbling.
+fn syntax_problem(source: &str, errors: &[cel::ParseError]) -> Problem {
+    let is_syntax = |error: &&cel::ParseError| error.msg.starts_with(SYNTAX_ERROR);
+    let Some(error) = errors.iter().find(is_syntax).or(errors.first()) else {
+        return Problem::new(0..source.len(), "the expression cannot be parsed");
+    };
+    // The parser gives up on nesting with an error of another kind, or without a message.
+    if errors.iter().any(|error| error.msg.contains("Recursion limit") || error.msg == "UNKNOWN") {
+        return Problem::new(0..source.len(), TOO_DEEP);
+    }
+    let start = offset_of(source, error.pos);
+    let width = source[start..].chars().next().map_or(0, char::len_utf8);
+    // It goes on to list every token that it would have taken.
+    let mut message = error.msg.split(" expecting ").next().unwrap_or_default().replace("'<EOF>'", "end");
+    message = message.replace(SYNTAX_ERROR, "");
+    for jargon in [
+        "mismatched input",
+        "extraneous input",
+        "no viable alternative at input",
+        "token recognition error at:",
+    ] {
+        message = message.replace(jargon, "unexpected");
+    }
+    Problem::new(start..start + width, format!("syntax error: {message}"))
+}
+
+/// The byte at a line and column as the parser counts them, both from 1, columns in characters.
+fn offset_of(source: &str, (line, column): (isize, isize)) -> usize {
+    let n_lines_before = usize::try_from(line - 1).unwrap_or(0);
+    let n_chars_before = usize::try_from(column - 1).unwrap_or(0);
+    let line_start: usize = source.split_inclusive('\n').take(n_lines_before).map(str::len).sum();
+    let line = &source[line_start..];
+    line.char_indices().nth(n_chars_before).map_or(source.len(), |(at, _)| line_start + at)
 }

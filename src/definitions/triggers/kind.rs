@@ -61,7 +61,7 @@ fn score(
             Some(model.index)
         }
         None => {
-            let nearest = names::nearest(item.value, models.names.keys().map(String::as_str));
+            let nearest = report.nearest(item.value, models.names.keys());
             report.error_with(&item.span, &item.path, format!("unknown model `{}`", item.value), nearest);
             None
         }
