@@ -1,5 +1,6 @@
 //! tipoff: a real-time propensity server.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod definitions;
