@@ -112,6 +112,8 @@ pub struct Models {
 #[derive(Clone, Debug)]
 pub struct Delivery {
     pub heartbeat_interval: Duration,
+    /// Firings kept for subscriptions and lists.
+    pub max_firings: usize,
 }
 
 /// Bounds on what comes from outside.
@@ -184,6 +186,7 @@ impl Config {
             delivery: Delivery {
                 heartbeat_interval: settings
                     .take_within("delivery.heartbeat_interval", Duration::from_millis(100)..=HOUR),
+                max_firings: settings.take_within("delivery.max_firings", 1..=1 << 30),
             },
             limits: Limits::read(&mut settings),
             shutdown: Shutdown {

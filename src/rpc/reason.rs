@@ -108,6 +108,8 @@ reasons! {
     StoreFailed = "STORE_FAILED", Unavailable, retry 5_000 ms;
     /// The server is about to stop.
     Draining = "DRAINING", Unavailable, retry 1_000 ms;
+    /// Something is wrong with the server itself; its log says what.
+    Internal = "INTERNAL", Internal;
     /// The call carries no bearer token.
     TokenMissing = "TOKEN_MISSING", Unauthenticated;
     /// The call carries another token than the server's.
