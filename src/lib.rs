@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connections;
 pub mod definitions;
 pub mod engine;
 pub mod event_file;
@@ -12,3 +13,4 @@ pub mod registry;
 pub mod rpc;
 pub mod shutdown;
 pub mod telemetry;
+pub mod web;
