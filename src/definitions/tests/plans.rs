@@ -26,6 +26,14 @@ fn the_examples_compile() {
 }
 
 #[test]
+fn the_reference_compiles() {
+    let reference = include_str!("../../../docs/definitions.md");
+    let blocks = reference.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let plan = compiled(&blocks.collect::<String>());
+    assert_eq!((plan.features.len(), plan.models.len(), plan.triggers.len()), (4, 2, 2));
+}
+
+#[test]
 fn windows_over_the_same_entries_share_a_series() {
     let plan = compiled(
         r#"
