@@ -20,6 +20,8 @@ pub(in crate::definitions) enum Type {
     Bool,
 }
 
+const EVENT_TYPE_USE: &str = "`event.type` can only be compared with a literal, by `==`, `!=` or `in`";
+
 /// Compiles an expression of whatever type. `Err` without problems: it reads a broken definition.
 pub(in crate::definitions) fn expression(
     parsed: &Parsed<'_>,
@@ -120,8 +122,7 @@ impl Checker<'_> {
                 Leaf::Text(slot) => Some(TextExpr::Feature(slot)),
                 Leaf::Property(index) => Some(TextExpr::Property(index)),
                 Leaf::Trait(index) => Some(TextExpr::Trait(index)),
-                Leaf::EventType => self
-                    .problem(expr, "`event.type` can only be compared with a literal, by `==`, `!=` or `in`"),
+                Leaf::EventType => self.problem(expr, EVENT_TYPE_USE),
                 Leaf::Number(_) | Leaf::Bool(_) | Leaf::Score(_) => self.mismatch(expr, Type::Text),
             },
             _ => match self.form(expr)? {
@@ -221,19 +222,13 @@ impl Checker<'_> {
         comparison: Comparison,
         other: &IdedExpr,
     ) -> Option<BoolExpr> {
-        let (negated, Expr::Literal(LiteralValue::String(name))) = (
-            match comparison {
-                Comparison::Equal => false,
-                Comparison::NotEqual => true,
-                _ => {
-                    self.text(leaf)?;
-                    return None;
-                }
-            },
-            &other.expr,
-        ) else {
-            self.text(leaf)?;
-            return None;
+        let negated = match comparison {
+            Comparison::Equal => false,
+            Comparison::NotEqual => true,
+            _ => return self.problem(leaf, EVENT_TYPE_USE),
+        };
+        let Expr::Literal(LiteralValue::String(name)) = &other.expr else {
+            return self.problem(leaf, EVENT_TYPE_USE);
         };
         let is = BoolExpr::EventIs([self.names.vocabulary.event_types.intern(name.inner())].into());
         Some(if negated { BoolExpr::Not(Box::new(is)) } else { is })
