@@ -68,8 +68,10 @@ pub struct Store {
     pub directory: PathBuf,
     pub durability: Durability,
     pub segment_bytes: u64,
-    pub commit_window: Duration,
-    pub commit_bytes: u64,
+    pub group_window: Duration,
+    pub group_bytes: usize,
+    pub view_interval: Duration,
+    pub view_cache_bytes: u64,
 }
 
 /// What an acknowledged event survives.
@@ -77,8 +79,10 @@ pub struct Store {
 pub enum Durability {
     /// A loss of power.
     Fsync,
+    /// A loss of power, but for what was acknowledged in the last interval.
+    Interval(Duration),
     /// The death of the process.
-    Os,
+    Memory,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +91,8 @@ pub struct Pipeline {
     pub workers: usize,
     /// Events that may wait for one worker.
     pub queue_events: usize,
+    /// How far in log bytes a stored profile may lag behind.
+    pub snapshot_lag_bytes: u64,
     pub clock: ClockMode,
 }
 
@@ -297,18 +303,28 @@ impl Tls {
 
 impl Store {
     fn read(settings: &mut Settings) -> Self {
+        let sync_interval = settings.take_within("store.sync_interval", Duration::from_millis(1)..=MINUTE);
+        let durabilities = [
+            ("fsync", Durability::Fsync),
+            ("interval", Durability::Interval(sync_interval)),
+            ("memory", Durability::Memory),
+        ];
         Self {
             directory: required_path(settings, "store.directory"),
-            durability: settings
-                .take_choice("store.durability", &[("fsync", Durability::Fsync), ("os", Durability::Os)]),
+            durability: settings.take_choice("store.durability", &durabilities),
             segment_bytes: settings.take_within("store.segment_bytes", MIB..=Size::new(4 << 30)).bytes(),
-            commit_window: settings
-                .take_within("store.commit_window", Duration::ZERO..=Duration::from_millis(100)),
-            commit_bytes: settings.take_within("store.commit_bytes", KIB..=Size::new(256 << 20)).bytes(),
+            group_window: settings
+                .take_within("store.group_window", Duration::ZERO..=Duration::from_millis(100)),
+            group_bytes: settings.take_within("store.group_bytes", KIB..=Size::new(64 << 20)).as_usize(),
+            view_interval: settings.take_within("store.view_interval", Duration::from_millis(1)..=MINUTE),
+            view_cache_bytes: settings
+                .take_within("store.view_cache_bytes", MIB..=Size::new(1 << 40))
+                .bytes(),
         }
     }
 }
 
+const MINUTE: Duration = Duration::from_secs(60);
 const KIB: Size = Size::new(1 << 10);
 const MIB: Size = Size::new(1 << 20);
 
@@ -321,6 +337,9 @@ impl Pipeline {
         Self {
             workers,
             queue_events: settings.take_within("pipeline.queue_events", 1..=1 << 24),
+            snapshot_lag_bytes: settings
+                .take_within("pipeline.snapshot_lag_bytes", MIB..=Size::new(1 << 40))
+                .bytes(),
             clock: settings
                 .take_choice("pipeline.clock", &[("wall", ClockMode::Wall), ("replay", ClockMode::Replay)]),
         }
@@ -342,7 +361,8 @@ impl Durability {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fsync => "fsync",
-            Self::Os => "os",
+            Self::Interval(_) => "interval",
+            Self::Memory => "memory",
         }
     }
 }
@@ -352,11 +372,11 @@ impl Limits {
         // What fits the length fields of records and protocols, with room to spare.
         const TEXT: std::ops::RangeInclusive<usize> = 1..=65_535;
         let narrow = |wide: usize| u32::try_from(wide).unwrap_or(u32::MAX);
-        let message = settings.take_within("limits.message_bytes", KIB..=Size::new(256 << 20)).bytes();
+        let message = settings.take_within("limits.message_bytes", KIB..=Size::new(256 << 20));
         let header = settings.take_within("limits.header_bytes", KIB..=MIB).bytes();
         Self {
             batch_events: settings.take_within("limits.batch_events", 1..=65_536),
-            message_bytes: usize::try_from(message).unwrap_or(usize::MAX),
+            message_bytes: message.as_usize(),
             user_id_bytes: settings.take_within("limits.user_id_bytes", TEXT),
             event_id_bytes: settings.take_within("limits.event_id_bytes", TEXT),
             event_type_bytes: settings.take_within("limits.event_type_bytes", TEXT),

@@ -100,7 +100,7 @@ a = 1
 [store]
 durability = "maybe"
 segment_bytes = "64MB"
-commit_window = "1h"
+group_window = "1h"
 [pipeline]
 workers = -1
 queue_events = [1]
@@ -115,9 +115,9 @@ level = "tipoff=loud"
             /etc/tipoff.toml:5:1: `server.insecure`: expected true or false
             /etc/tipoff.toml:6:1: `server.keepalive_timeout`: expected a duration such as "250ms", "10s" or "24h"
             /etc/tipoff.toml:8:1: unknown key `server.token.a`; did you mean `server.token`?
-            /etc/tipoff.toml:10:1: `store.durability`: "maybe" is not one of "fsync", "os"
+            /etc/tipoff.toml:10:1: `store.durability`: "maybe" is not one of "fsync", "interval", "memory"
             /etc/tipoff.toml:11:1: `store.segment_bytes`: expected a size such as "512B", "64KiB" or "4MiB"
-            /etc/tipoff.toml:12:1: `store.commit_window`: 3600s is not within 0ns to 100ms
+            /etc/tipoff.toml:12:1: `store.group_window`: 3600s is not within 0ns to 100ms
             /etc/tipoff.toml:14:1: `pipeline.workers`: expected a whole number
             /etc/tipoff.toml:15:1: `pipeline.queue_events` cannot be an array
             /etc/tipoff.toml:17:1: `log.level`: error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5

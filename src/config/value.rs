@@ -40,6 +40,11 @@ impl Size {
     pub const fn bytes(self) -> u64 {
         self.0
     }
+
+    /// The same where memory is meant; saturating.
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
 }
 
 const SIZE_UNITS: [(&str, u32); 4] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
