@@ -31,21 +31,27 @@ use std::path::PathBuf;
 pub use mapping::{Mapping, MappingError};
 pub use reader::{Loaded, OnBadLine, Reader, load};
 pub use source::Progress;
-pub use writer::Writer;
+pub use writer::{Output, Writer};
 
 use crate::engine::event::{Event, UserId};
 use crate::engine::time::Timestamp;
+
+// The limits of the server's default configuration.
 
 /// The longest line (CSV: record) that is read.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
 /// The longest user id, anonymous id and event id.
 pub const MAX_ID_BYTES: usize = 256;
-/// The longest event type and property name.
-pub const MAX_NAME_BYTES: usize = 128;
+/// The longest event type.
+pub const MAX_TYPE_BYTES: usize = 128;
+/// The longest property name.
+pub const MAX_PROPERTY_NAME_BYTES: usize = 64;
 /// The longest text property.
-pub const MAX_TEXT_BYTES: usize = 8 << 10;
+pub const MAX_TEXT_BYTES: usize = 4 << 10;
 /// The most properties of one event.
 pub const MAX_PROPERTIES: usize = 64;
+/// The largest number, either sign.
+pub const MAX_MAGNITUDE: f64 = 1e100;
 /// The first time that is read: 1900-01-01.
 pub const MIN_TIME: Timestamp = Timestamp::from_millis(-2_208_988_800_000);
 /// The last time that is read: the end of 2199.
@@ -91,7 +97,7 @@ pub struct BadLine {
     pub problem: Problem,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Problem {
     #[error("not JSON: {0}")]
     NotJson(String),
@@ -109,6 +115,8 @@ pub enum Problem {
     TooManyProperties { limit: usize },
     #[error("{found} is not {expected}")]
     WrongType { found: String, expected: &'static str },
+    #[error("{found} is beyond {limit:e}")]
+    TooLarge { found: String, limit: f64 },
     #[error("{0} is outside of 1900 to 2199")]
     TimeOutOfBounds(Timestamp),
 }

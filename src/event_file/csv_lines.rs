@@ -7,7 +7,7 @@ use csv::ByteRecord;
 use super::draft::{Draft, FieldProblem, Parsed, Scalar};
 use super::mapping::{Mapping, Role, Target};
 use super::source::{BoundedRecords, Bytes};
-use super::{Error, HeaderProblem, MAX_NAME_BYTES, MAX_PROPERTIES, Problem, Record, typing};
+use super::{Error, HeaderProblem, MAX_PROPERTIES, MAX_PROPERTY_NAME_BYTES, Problem, Record, typing};
 
 pub(super) struct CsvLines {
     path: PathBuf,
@@ -80,8 +80,8 @@ fn columns(header: &ByteRecord, mapping: &Mapping) -> Result<Vec<Column>, Header
         if name.is_empty() {
             return Err(HeaderProblem::Unnamed);
         }
-        if name.len() > MAX_NAME_BYTES {
-            return Err(HeaderProblem::TooLong { bytes: name.len(), limit: MAX_NAME_BYTES });
+        if name.len() > MAX_PROPERTY_NAME_BYTES {
+            return Err(HeaderProblem::TooLong { bytes: name.len(), limit: MAX_PROPERTY_NAME_BYTES });
         }
         let target = mapping.column(name);
         if target != Target::Dropped && columns.iter().any(|column| same(&column.target, &target)) {

@@ -7,7 +7,8 @@ use crate::engine::time::Timestamp;
 
 use super::mapping::{Role, Target};
 use super::{
-    MAX_ID_BYTES, MAX_NAME_BYTES, MAX_PROPERTIES, MAX_TEXT_BYTES, MAX_TIME, MIN_TIME, Problem, Record, typing,
+    MAX_ID_BYTES, MAX_MAGNITUDE, MAX_PROPERTIES, MAX_PROPERTY_NAME_BYTES, MAX_TEXT_BYTES, MAX_TIME,
+    MAX_TYPE_BYTES, MIN_TIME, Problem, Record, typing,
 };
 
 /// A field's value before its type is settled.
@@ -53,11 +54,15 @@ impl Draft {
                 if self.properties.len() == MAX_PROPERTIES {
                     return Err(Problem::TooManyProperties { limit: MAX_PROPERTIES });
                 }
-                at_most(name, MAX_NAME_BYTES)?;
+                at_most(name, MAX_PROPERTY_NAME_BYTES)?;
                 if let Scalar::Text(text) = scalar {
                     at_most(text, MAX_TEXT_BYTES)?;
                 }
-                self.properties.push((name.clone(), typing::value(scalar, *fixed)?));
+                let value = typing::value(scalar, *fixed)?;
+                if matches!(value, Value::Number(number) if number.abs() > MAX_MAGNITUDE) {
+                    return Err(Problem::TooLarge { found: scalar.to_string(), limit: MAX_MAGNITUDE });
+                }
+                self.properties.push((name.clone(), value));
                 Ok(())
             }
         }
@@ -72,7 +77,7 @@ impl Draft {
                 let Scalar::Text(text) = scalar else {
                     return Err(Problem::WrongType { found: scalar.to_string(), expected: "text" });
                 };
-                at_most(text, MAX_NAME_BYTES)?;
+                at_most(text, MAX_TYPE_BYTES)?;
                 put(&mut self.kind, text.into())
             }
             Role::Time => put(&mut self.time, time(scalar)?),

@@ -37,13 +37,13 @@ pub(super) type Bytes = Box<dyn BufRead + Send>;
 
 /// Opens a file by the endings of its name.
 pub(super) fn open(path: &Path) -> Result<(Format, Bytes, Progress), Error> {
-    let (format, compression) = by_name(path)?;
+    let format = format(path)?;
     let io_error = |source| Error::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(io_error)?;
     let total = file.metadata().map_err(io_error)?.len();
     let progress = Progress { read: Arc::default(), total };
     let counted = BufReader::with_capacity(BUFFER_BYTES, Counted { file, read: progress.read.clone() });
-    let bytes: Bytes = match compression {
+    let bytes: Bytes = match compression(path) {
         Compression::None => Box::new(counted),
         Compression::Gzip => Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(counted))),
         Compression::Zstd => {
@@ -54,22 +54,28 @@ pub(super) fn open(path: &Path) -> Result<(Format, Bytes, Progress), Error> {
     Ok((format, bytes, progress))
 }
 
-pub(super) fn by_name(path: &Path) -> Result<(Format, Compression), Error> {
-    let unknown = || Error::UnknownFormat { path: path.to_owned() };
-    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(unknown)?.to_ascii_lowercase();
-    let (name, compression) = if let Some(name) = name.strip_suffix(".gz") {
-        (name, Compression::Gzip)
-    } else if let Some(name) = name.strip_suffix(".zst") {
-        (name, Compression::Zstd)
-    } else {
-        (&*name, Compression::None)
-    };
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
-    match ending {
-        Some("jsonl" | "ndjson" | "json") => Ok((Format::JsonLines, compression)),
-        Some("csv") => Ok((Format::Csv, compression)),
-        _ => Err(unknown()),
+pub(super) fn compression(path: &Path) -> Compression {
+    match extension(path).as_deref() {
+        Some("gz") => Compression::Gzip,
+        Some("zst") => Compression::Zstd,
+        _ => Compression::None,
     }
+}
+
+pub(super) fn format(path: &Path) -> Result<Format, Error> {
+    let inner = match compression(path) {
+        Compression::None => path.to_owned(),
+        Compression::Gzip | Compression::Zstd => path.with_extension(""),
+    };
+    match extension(&inner).as_deref() {
+        Some("jsonl" | "ndjson" | "json") => Ok(Format::JsonLines),
+        Some("csv") => Ok(Format::Csv),
+        _ => Err(Error::UnknownFormat { path: path.to_owned() }),
+    }
+}
+
+fn extension(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_str()?.to_ascii_lowercase())
 }
 
 /// One physical line at a time, never more than [`MAX_LINE_BYTES`] of it.

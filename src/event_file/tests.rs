@@ -148,6 +148,7 @@ fn each_bad_json_line_is_named_and_passed_over() {
         (r#"{"user_id":"u","type":"a","time":0,"x":1,"properties":{"x":1}}"#, "x", "twice"),
         (&long_id, "user_id", "257 bytes, more than 256"),
         (&many, "p64", "more than 64"),
+        (r#"{"user_id":"u","type":"a","time":0,"x":-1e101}"#, "x", "is beyond 1e100"),
     ] {
         let good = r#"{"user_id":"u","type":"a","time":0}"#;
         let mut records = read("events.jsonl", format!("\n{line}\n{good}\n").as_bytes(), "");
@@ -265,7 +266,8 @@ fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
         text().prop_map(|text| Value::Text((*text).into())),
         (proptest::num::f64::NORMAL | proptest::num::f64::ZERO | proptest::num::f64::SUBNORMAL)
-            .prop_map(Value::Number),
+            .prop_filter_map("too large", |number| (number.abs() <= MAX_MAGNITUDE)
+                .then_some(Value::Number(number))),
         any::<i64>().prop_map(Value::Integer),
         any::<bool>().prop_map(Value::Bool),
     ]

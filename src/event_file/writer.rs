@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use crate::engine::event::Value;
 use crate::engine::time::Timestamp;
 
-use super::source::{Compression, Format, by_name};
+use super::source::{Compression, Format, compression, format};
 use super::{Error, Record};
 
 /// Writes records as JSON lines, compressed as the name ends.
@@ -19,11 +19,12 @@ use super::{Error, Record};
 /// unless the reader's mapping says `:time`. Non-finite numbers are left out.
 pub struct Writer {
     path: PathBuf,
-    sink: Sink,
+    output: Output,
     line: Vec<u8>,
 }
 
-enum Sink {
+/// A file that is being written, compressed as its name ends: `.gz`, `.zst` or not at all.
+pub enum Output {
     Plain(BufWriter<File>),
     Gzip(GzEncoder<BufWriter<File>>),
     Zstd(zstd::Encoder<'static, BufWriter<File>>),
@@ -32,42 +33,63 @@ enum Sink {
 impl Writer {
     /// Creates the file, or empties it.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        let (Format::JsonLines, compression) = by_name(path)? else {
+        let Format::JsonLines = format(path)? else {
             return Err(Error::UnknownFormat { path: path.to_owned() });
         };
-        let io_error = |source| Error::Io { path: path.to_owned(), source };
-        let file = BufWriter::with_capacity(64 << 10, File::create(path).map_err(io_error)?);
-        let sink = match compression {
-            Compression::None => Sink::Plain(file),
-            Compression::Gzip => Sink::Gzip(GzEncoder::new(file, flate2::Compression::default())),
-            Compression::Zstd => {
-                Sink::Zstd(zstd::Encoder::new(file, zstd::DEFAULT_COMPRESSION_LEVEL).map_err(io_error)?)
-            }
-        };
-        Ok(Self { path: path.to_owned(), sink, line: Vec::with_capacity(512) })
+        let output = Output::create(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), output, line: Vec::with_capacity(512) })
     }
 
     pub fn write(&mut self, record: &Record) -> Result<(), Error> {
         self.line.clear();
-        let written = write_line(&mut self.line, record).and_then(|()| match &mut self.sink {
-            Sink::Plain(sink) => sink.write_all(&self.line),
-            Sink::Gzip(sink) => sink.write_all(&self.line),
-            Sink::Zstd(sink) => sink.write_all(&self.line),
-        });
-        written.map_err(|source| Error::Io { path: self.path.clone(), source })
+        write_line(&mut self.line, record)
+            .and_then(|()| self.output.write_all(&self.line))
+            .map_err(|source| Error::Io { path: self.path.clone(), source })
     }
 
     /// Ends the compressed stream and writes all of it out; without this the file is incomplete.
     pub fn finish(self) -> Result<(), Error> {
-        let finish = || -> io::Result<()> {
-            let mut file = match self.sink {
-                Sink::Plain(file) => file,
-                Sink::Gzip(sink) => sink.finish()?,
-                Sink::Zstd(sink) => sink.finish()?,
-            };
-            file.flush()
+        self.output.finish().map_err(|source| Error::Io { path: self.path, source })
+    }
+}
+
+impl Output {
+    /// Creates the file, or empties it.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let file = BufWriter::with_capacity(64 << 10, File::create(path)?);
+        Ok(match compression(path) {
+            Compression::None => Self::Plain(file),
+            Compression::Gzip => Self::Gzip(GzEncoder::new(file, flate2::Compression::default())),
+            Compression::Zstd => Self::Zstd(zstd::Encoder::new(file, zstd::DEFAULT_COMPRESSION_LEVEL)?),
+        })
+    }
+
+    /// Ends the compressed stream and writes all of it out; without this the file is incomplete.
+    pub fn finish(self) -> io::Result<()> {
+        let mut file = match self {
+            Self::Plain(file) => file,
+            Self::Gzip(encoder) => encoder.finish()?,
+            Self::Zstd(encoder) => encoder.finish()?,
         };
-        finish().map_err(|source| Error::Io { path: self.path, source })
+        file.flush()
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.write(bytes),
+            Self::Gzip(encoder) => encoder.write(bytes),
+            Self::Zstd(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(file) => file.flush(),
+            Self::Gzip(encoder) => encoder.flush(),
+            Self::Zstd(encoder) => encoder.flush(),
+        }
     }
 }
 
