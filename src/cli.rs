@@ -1,3 +1,4 @@
 //! The commands of the command line, one file each.
 
 pub mod check;
+pub mod simulate;

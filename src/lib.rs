@@ -12,5 +12,6 @@ pub mod proto;
 pub mod registry;
 pub mod rpc;
 pub mod shutdown;
+pub mod simulate;
 pub mod telemetry;
 pub mod web;
