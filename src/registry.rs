@@ -16,8 +16,7 @@ mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde::de::DeserializeOwned;
@@ -41,9 +40,11 @@ const MAX_VERSIONS: usize = 10_000;
 pub struct Registry {
     dir: PathBuf,
     plan: Arc<Plan>,
-    models: ArcSwap<Models>,
-    /// By index into [`Plan::models`]. Held while versions are read and swapped.
-    entries: Mutex<Vec<Entry>>,
+    models: Arc<ArcSwap<Models>>,
+    /// By index into [`Plan::models`].
+    entries: ArcSwap<Vec<Entry>>,
+    /// Held while versions are read and swapped; readers never wait for it.
+    reloading: Mutex<()>,
 }
 
 /// What is known of one model of the plan.
@@ -81,8 +82,9 @@ impl Registry {
         let entries: Vec<Entry> =
             plan.models.iter().map(|model| scan(dir, &plan, &model.name, None)).collect();
         let refused = entries.iter().flat_map(|entry| entry.refused.iter().cloned()).collect();
-        let models = ArcSwap::from_pointee(serving(&entries));
-        (Self { dir: dir.to_owned(), plan, models, entries: Mutex::new(entries) }, refused)
+        let models = Arc::new(ArcSwap::from_pointee(serving(&entries)));
+        let entries = ArcSwap::from_pointee(entries);
+        (Self { dir: dir.to_owned(), plan, models, entries, reloading: Mutex::new(()) }, refused)
     }
 
     /// The models served now, by index into [`Plan::models`].
@@ -90,21 +92,29 @@ impl Registry {
         self.models.load_full()
     }
 
+    /// Where the models served stand, for those who read them often: it
+    /// follows every reload.
+    pub fn current(&self) -> Arc<ArcSwap<Models>> {
+        self.models.clone()
+    }
+
     pub fn list(&self) -> Vec<Entry> {
-        self.entries().clone()
+        self.entries.load().to_vec()
     }
 
     pub fn get(&self, name: &str) -> Option<Entry> {
-        self.entries().iter().find(|entry| &*entry.name == name).cloned()
+        self.entries.load().iter().find(|entry| &*entry.name == name).cloned()
     }
 
     /// Looks for versions newer than the one served; the newest valid one is
-    /// swapped in. Gives what is known after that.
+    /// swapped in. Gives what is known after that. Reads files: blocks.
     ///
     /// # Errors
     /// [`Error::UnknownModel`]
     pub fn reload(&self, name: &str) -> Result<Entry, Error> {
-        let mut entries = self.entries();
+        // The lock guards no data that a panic could leave half-way.
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.list();
         let entry = entries
             .iter_mut()
             .find(|entry| &*entry.name == name)
@@ -112,12 +122,8 @@ impl Registry {
         *entry = scan(&self.dir, &self.plan, &entry.name, entry.stable.take());
         let entry = entry.clone();
         self.models.store(Arc::new(serving(&entries)));
+        self.entries.store(Arc::new(entries));
         Ok(entry)
-    }
-
-    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
-        // Entries are replaced whole: a panic elsewhere leaves them usable.
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -68,5 +68,6 @@ fn label(table: &Table<'_>, features: &Features, cx: &mut Context<'_>) -> Option
         .line(horizon_key, horizon)
         .optional("where", filter.as_ref().map(|(_, text)| text));
     let filter = filter.map(|(filter, _)| filter);
-    Some((LabelPlan { name: table.name.into(), event, filter, happens, horizon }, canonical))
+    let (name, digest) = (table.name.into(), canonical.digest().into());
+    Some((LabelPlan { name, digest, event, filter, happens, horizon }, canonical))
 }

@@ -3,7 +3,8 @@
 //! Path-dependent TreeSHAP: the value of a set of known inputs is the walk
 //! that follows the row where the input is known and, where it is not, takes
 //! both ways in proportion to cover. Lundberg, Erion, Lee, "Consistent
-//! individualized feature attribution for tree ensembles", 2018, Algorithm 2.
+//! individualized feature attribution for tree ensembles", 2018, Algorithm 2,
+//! but for UNWIND, which here is stable on paths of any length.
 
 use super::forest::{Forest, Node, Tree};
 
@@ -137,8 +138,8 @@ fn unwound_weights(path: &[Element], position: usize, mut each: impl FnMut(usize
     let n = path.len() as f64;
     let turn = ((n * unknown / (known + unknown)) as usize).min(last);
     let mut weight = 0.0;
-    for i in 0..turn {
-        weight = (n * path[i].weight - known * i as f64 * weight) / (unknown * (last - i) as f64);
+    for (i, element) in path.iter().enumerate().take(turn) {
+        weight = (n * element.weight - known * i as f64 * weight) / (unknown * (last - i) as f64);
         each(i, weight);
     }
     weight = 0.0;

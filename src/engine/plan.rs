@@ -124,6 +124,8 @@ pub enum Window {
 #[derive(Debug)]
 pub struct LabelPlan {
     pub name: Arc<str>,
+    /// Digest of the label's definition.
+    pub digest: Arc<str>,
     pub event: EventSelector,
     pub filter: Option<BoolExpr>,
     /// `true`: the label is that the event happens; `false`: that it does not.

@@ -57,7 +57,9 @@ pub enum Error {
     #[error("the feature {feature:?} is a text, not a number")]
     TextFeature { feature: String },
     #[error("trained for the label {trained}, but the definitions have {defined}")]
-    LabelChanged { trained: String, defined: String },
+    OtherLabel { trained: String, defined: String },
+    #[error("the label {label:?} is defined otherwise than when the model was trained")]
+    LabelChanged { label: String },
     #[error("outputs: {reason}")]
     Outputs { reason: String },
     #[error("calibration: {reason}")]

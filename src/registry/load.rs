@@ -188,8 +188,12 @@ fn check_label(manifest: &Manifest, plan: &Plan) -> Result<(), Error> {
         return Ok(());
     };
     let defined = Label::of(&plan.labels[defined]);
-    if *trained != defined {
-        return Err(Error::LabelChanged { trained: trained.to_string(), defined: defined.to_string() });
+    if (&trained.name, trained.happens, trained.horizon) != (&defined.name, defined.happens, defined.horizon)
+    {
+        return Err(Error::OtherLabel { trained: trained.to_string(), defined: defined.to_string() });
+    }
+    if trained.digest != defined.digest {
+        return Err(Error::LabelChanged { label: trained.name.clone() });
     }
     Ok(())
 }

@@ -57,6 +57,7 @@ pub struct Feature {
 #[serde(deny_unknown_fields)]
 pub struct Label {
     pub name: String,
+    pub digest: String,
     /// `false`: the label is that the event does not happen.
     pub happens: bool,
     #[serde(with = "text")]
@@ -171,7 +172,12 @@ impl Manifest {
 
 impl Label {
     pub fn of(label: &LabelPlan) -> Self {
-        Self { name: label.name.to_string(), happens: label.happens, horizon: label.horizon }
+        Self {
+            name: label.name.to_string(),
+            digest: label.digest.to_string(),
+            happens: label.happens,
+            horizon: label.horizon,
+        }
     }
 }
 

@@ -49,6 +49,7 @@ fn plan() -> Arc<Plan> {
         n_texts: 1,
         labels: vec![LabelPlan {
             name: "purchase".into(),
+            digest: "digest of purchase".into(),
             event: EventSelector::Any,
             filter: None,
             happens: true,
@@ -89,7 +90,12 @@ fn draft<'a>(name: &str, forest: &'a Forest, golden: &'a [Golden]) -> Draft<'a> 
         scorer: String::new(),
         features: features.map(|(name, digest)| Feature { name: name.into(), digest: digest.into() }).into(),
         features_digest: plan().features_digest(&[2, 0]),
-        label: Some(Label { name: "purchase".into(), happens: true, horizon: Millis::DAY }),
+        label: Some(Label {
+            name: "purchase".into(),
+            digest: "digest of purchase".into(),
+            happens: true,
+            horizon: Millis::DAY,
+        }),
         missing: Missing::Native,
         link: Link::Logistic,
         outputs: vec![Output { name: "probability".into(), kind: OutputKind::Probability }],
@@ -381,6 +387,11 @@ const ZOO: &[Specimen] = &[
         "label of another horizon",
         |dir| edit_manifest(dir, |manifest| manifest["label"]["horizon"] = json!("7d")),
         "event within 7d), but the definitions have",
+    ),
+    (
+        "label defined otherwise",
+        |dir| edit_manifest(dir, |manifest| manifest["label"]["digest"] = json!("older")),
+        "the label \"purchase\" is defined otherwise",
     ),
     (
         "no output",

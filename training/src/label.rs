@@ -51,6 +51,7 @@ mod tests {
     fn outcomes(happens: bool) -> Outcomes {
         let label = LabelPlan {
             name: "label".into(),
+            digest: "".into(),
             event: EventSelector::Any,
             filter: None,
             happens,
