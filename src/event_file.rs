@@ -3,8 +3,9 @@
 //! A line is one event: `user_id` and/or `anonymous_id`, `type`, `time`,
 //! optionally `event_id` and `arrival_time`, and typed properties. In JSON
 //! the properties stand in an object `properties`; any further key, and in
-//! CSV any further column, is a property too. What is empty or null is
-//! absent. Times are RFC 3339 or integer milliseconds since 1970.
+//! CSV any further column, is a property too. Null and an empty CSV cell are
+//! absent, and so is an empty id. Times are RFC 3339 (also with a space for its `T`, and `UTC` for
+//! its `Z`) or integer milliseconds since 1970.
 //!
 //! The name tells the format: `.jsonl`, `.ndjson`, `.json` or `.csv`, with
 //! `.gz` or `.zst` behind it if compressed. Files whose columns have other
@@ -52,10 +53,12 @@ pub const MAX_TEXT_BYTES: usize = 4 << 10;
 pub const MAX_PROPERTIES: usize = 64;
 /// The largest number, either sign.
 pub const MAX_MAGNITUDE: f64 = 1e100;
-/// The first time that is read: 1900-01-01.
-pub const MIN_TIME: Timestamp = Timestamp::from_millis(-2_208_988_800_000);
-/// The last time that is read: the end of 2199.
-pub const MAX_TIME: Timestamp = Timestamp::from_millis(7_258_118_399_999);
+/// The first event time that is read: 1970-01-01.
+pub const MIN_TIME: Timestamp = Timestamp::from_millis(0);
+/// The last: 9999-01-01.
+pub const MAX_TIME: Timestamp = Timestamp::from_millis(253_370_764_800_000);
+/// The first time that a property can have: 0001-01-01.
+pub const MIN_PROPERTY_TIME: Timestamp = Timestamp::from_millis(-62_135_596_800_000);
 
 /// One event of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,8 +120,10 @@ pub enum Problem {
     WrongType { found: String, expected: &'static str },
     #[error("{found} is beyond {limit:e}")]
     TooLarge { found: String, limit: f64 },
-    #[error("{0} is outside of 1900 to 2199")]
-    TimeOutOfBounds(Timestamp),
+    #[error("{time} is not within {earliest} to {MAX_TIME}")]
+    TimeOutOfBounds { time: Timestamp, earliest: Timestamp },
+    #[error("control character U+{:04X} at byte {at}", u32::from(*character))]
+    ControlCharacter { character: char, at: usize },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

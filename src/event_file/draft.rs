@@ -54,7 +54,10 @@ impl Draft {
                 if self.properties.len() == MAX_PROPERTIES {
                     return Err(Problem::TooManyProperties { limit: MAX_PROPERTIES });
                 }
-                at_most(name, MAX_PROPERTY_NAME_BYTES)?;
+                if name.is_empty() {
+                    return Err(Problem::Missing);
+                }
+                clean(name, MAX_PROPERTY_NAME_BYTES)?;
                 if let Scalar::Text(text) = scalar {
                     at_most(text, MAX_TEXT_BYTES)?;
                 }
@@ -77,11 +80,11 @@ impl Draft {
                 let Scalar::Text(text) = scalar else {
                     return Err(Problem::WrongType { found: scalar.to_string(), expected: "text" });
                 };
-                at_most(text, MAX_TYPE_BYTES)?;
+                clean(text, MAX_TYPE_BYTES)?;
                 put(&mut self.kind, text.into())
             }
-            Role::Time => put(&mut self.time, time(scalar)?),
-            Role::ArrivalTime => put(&mut self.arrival, time(scalar)?),
+            Role::Time => put(&mut self.time, time(scalar, MIN_TIME)?),
+            Role::ArrivalTime => put(&mut self.arrival, time(scalar, MIN_TIME)?),
         }
     }
 
@@ -133,22 +136,30 @@ impl fmt::Display for Scalar<'_> {
     }
 }
 
-/// RFC 3339 or integer milliseconds, within the bounds.
-pub(super) fn time(scalar: Scalar<'_>) -> Result<Timestamp, Problem> {
+/// RFC 3339 or integer milliseconds, not before `earliest`.
+pub(super) fn time(scalar: Scalar<'_>, earliest: Timestamp) -> Result<Timestamp, Problem> {
     let wrong =
         || Problem::WrongType { found: scalar.to_string(), expected: "RFC 3339 or integer milliseconds" };
     let time = match scalar {
-        Scalar::Text(text) => text.parse().map_err(|_| wrong())?,
+        Scalar::Text(text) => match text.strip_suffix(" UTC") {
+            None => text.parse(),
+            Some(start) => format!("{start}Z").parse(),
+        }
+        .map_err(|_| wrong())?,
         Scalar::Integer(ms) => Timestamp::from_millis(ms),
         _ => return Err(wrong()),
     };
-    if (MIN_TIME..=MAX_TIME).contains(&time) { Ok(time) } else { Err(Problem::TimeOutOfBounds(time)) }
+    if (earliest..=MAX_TIME).contains(&time) {
+        Ok(time)
+    } else {
+        Err(Problem::TimeOutOfBounds { time, earliest })
+    }
 }
 
 fn id(scalar: Scalar<'_>) -> Result<Box<str>, Problem> {
     match scalar {
         Scalar::Text(text) => {
-            at_most(text, MAX_ID_BYTES)?;
+            clean(text, MAX_ID_BYTES)?;
             Ok(text.into())
         }
         Scalar::Integer(_) | Scalar::Unsigned(_) => Ok(scalar.to_string().into()),
@@ -164,4 +175,13 @@ fn put<T>(place: &mut Option<T>, value: T) -> Result<(), Problem> {
 
 fn at_most(text: &str, limit: usize) -> Result<(), Problem> {
     if text.len() <= limit { Ok(()) } else { Err(Problem::TooLong { bytes: text.len(), limit }) }
+}
+
+/// For ids and names, which end up in logs and reports: no control characters.
+fn clean(text: &str, limit: usize) -> Result<(), Problem> {
+    at_most(text, limit)?;
+    match text.char_indices().find(|(_, character)| character.is_control()) {
+        Some((at, character)) => Err(Problem::ControlCharacter { character, at }),
+        None => Ok(()),
+    }
 }

@@ -115,6 +115,16 @@ fn foreign_files_are_read_through_a_mapping() {
     assert_eq!(retailrocket.user, UserId::known("257597"));
     assert_eq!(property(&retailrocket, "product"), Some(&Value::Text("355908".into())));
 
+    let rees46 = one(
+        "events.csv",
+        "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n\
+         2019-10-01 00:00:00 UTC,view,44600062,2103807459595387724,,shiseido,35.79,541312140,72d76fde\n",
+        "type=event_type,time=event_time",
+    );
+    assert_eq!(rees46.event.time.to_string(), "2019-10-01T00:00:00Z");
+    assert_eq!(property(&rees46, "category_id"), Some(&Value::Integer(2_103_807_459_595_387_724)));
+    assert_eq!(property(&rees46, "price"), Some(&Value::Number(35.79)));
+
     let segment = one(
         "events.json",
         r#"{"type":"track","userId":41,"event":"Order Completed","messageId":"m1","timestamp":"2026-01-01T00:00:00Z","context":{"ip":"::1","page":{"path":"/"}},"properties":{"revenue":5}}"#,
@@ -143,9 +153,16 @@ fn each_bad_json_line_is_named_and_passed_over() {
         (r#"{"user_id":"u","type":"a"}"#, "time", "missing"),
         (r#"{"user_id":"u","type":"a","time":"noon"}"#, "time", "noon is not RFC 3339"),
         (r#"{"user_id":"u","type":"a","time":1.5}"#, "time", "1.5 is not RFC 3339"),
-        (r#"{"user_id":"u","type":"a","time":9223372036854775807}"#, "time", "outside of 1900"),
+        (
+            r#"{"user_id":"u","type":"a","time":9223372036854775807}"#,
+            "time",
+            "is not within 1970-01-01T00:00:00Z to 9999-01-01T00:00:00Z",
+        ),
         (r#"{"user_id":"u","type":"a","time":0,"time":0}"#, "time", "twice"),
         (r#"{"user_id":"u","type":"a","time":0,"x":1,"properties":{"x":1}}"#, "x", "twice"),
+        (r#"{"user_id":"u","type":"a","time":-1}"#, "time", "is not within 1970"),
+        (r#"{"user_id":"u\nv","type":"a","time":0}"#, "user_id", "control character U+000A at byte 1"),
+        (r#"{"user_id":"u","type":"a","time":0,"":1}"#, "", "missing or empty"),
         (&long_id, "user_id", "257 bytes, more than 256"),
         (&many, "p64", "more than 64"),
         (r#"{"user_id":"u","type":"a","time":0,"x":-1e101}"#, "x", "is beyond 1e100"),
@@ -258,8 +275,13 @@ fn progress_reaches_the_end() {
     assert_eq!((progress.bytes_read(), progress.bytes_total()), (24, 24));
 }
 
+/// An id or a name.
+fn name() -> impl Strategy<Value = Box<str>> {
+    "[a-z]{1,8}|\\PC{1,15}|[\"\\\\,{]{1,4}".prop_map(Into::into)
+}
+
 fn text() -> impl Strategy<Value = Box<str>> {
-    "[a-z]{1,8}|\\PC{1,20}|[\"\\\\\n\t,]{1,4}".prop_map(Into::into)
+    "\\PC{0,20}|[\"\\\\\n\t,]{1,4}".prop_map(Into::into)
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -275,14 +297,14 @@ fn value() -> impl Strategy<Value = Value> {
 
 prop_compose! {
     fn record()(
-        id in text(),
+        id in name(),
         is_known: bool,
-        anonymous_id in proptest::option::of(text()),
-        event_id in text(),
-        kind in text(),
+        anonymous_id in proptest::option::of(name()),
+        event_id in name(),
+        kind in name(),
         time in MIN_TIME.as_millis()..=MAX_TIME.as_millis(),
         arrival in proptest::option::of(MIN_TIME.as_millis()..=MAX_TIME.as_millis()),
-        properties in proptest::collection::btree_map(text(), value(), 0..8),
+        properties in proptest::collection::btree_map(name(), value(), 0..8),
     ) -> Record {
         let user = if is_known { UserId::known(&id) } else { UserId::anonymous(&id) };
         Record {

@@ -17,8 +17,8 @@
 
 use crate::engine::event::Value;
 
-use super::Problem;
 use super::draft::{Scalar, time};
+use super::{MIN_PROPERTY_TIME, Problem};
 
 /// The digits that a 64-bit float keeps in any decimal number.
 const SAFE_DIGITS: usize = 15;
@@ -57,7 +57,7 @@ pub(super) fn value(scalar: Scalar<'_>, fixed: Option<Type>) -> Result<Value, Pr
     let wrong = |expected| Problem::WrongType { found: scalar.to_string(), expected };
     match fixed {
         Type::Text => Ok(Value::Text(scalar.to_string().into())),
-        Type::Time => time(scalar).map(Value::Time),
+        Type::Time => time(scalar, MIN_PROPERTY_TIME).map(Value::Time),
         Type::Bool => match scalar {
             Scalar::Bool(bool) => Ok(Value::Bool(bool)),
             Scalar::Text("true" | "True" | "TRUE" | "1") | Scalar::Integer(1) => Ok(Value::Bool(true)),
