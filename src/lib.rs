@@ -13,5 +13,6 @@ pub mod registry;
 pub mod rpc;
 pub mod shutdown;
 pub mod simulate;
+pub mod store;
 pub mod telemetry;
 pub mod web;

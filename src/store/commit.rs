@@ -1,0 +1,232 @@
+//! The commit thread: what is queued becomes one group, one write and one sync.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::log::writer::{LogWriter, WriteError};
+use super::log::{Entry, LogPosition};
+use super::poison::Poison;
+use super::views::ViewWrite;
+use super::views::behind::{Applied, Behind};
+use super::{Durability, Error, Group, Observer};
+
+/// What a worker wants in the log and the views, and whom to tell.
+pub struct Commit {
+    /// Each virtual shard's sequence continues where its last entry left it.
+    pub entries: Vec<Entry>,
+    /// What becomes of the views once the entries are durable.
+    pub views: Vec<ViewWrite>,
+    /// The worker, and the position before which everything of its shards is
+    /// in the views, the writes of this commit and of those before included.
+    pub replay_from: Option<(u16, LogPosition)>,
+    /// Called once, on the commit thread: it must be quick, and not wait for the store.
+    pub done: Done,
+}
+
+pub type Done = Box<dyn FnOnce(Result<Committed, Error>) + Send>;
+
+/// Where a commit lies in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Of each entry, in their order.
+    pub positions: Vec<LogPosition>,
+    /// The end of the log after the group.
+    pub end: LogPosition,
+}
+
+/// A commit that was not queued, given back; its `done` was not called.
+pub struct Rejected {
+    pub commit: Commit,
+    pub error: Error,
+}
+
+#[derive(Clone, Copy)]
+pub struct CommitOptions {
+    pub durability: Durability,
+    pub group_bytes: usize,
+    pub group_window: Duration,
+}
+
+pub struct CommitThread {
+    pub queue: Receiver<Commit>,
+    pub writer: LogWriter,
+    pub options: CommitOptions,
+    pub behind: Arc<Behind>,
+    pub poison: Poison,
+    pub observer: Arc<dyn Observer>,
+    /// When what was written first after the last sync was written.
+    pub unsynced_since: Option<Instant>,
+}
+
+/// A commit in the group being made.
+struct Member {
+    views: Vec<ViewWrite>,
+    replay_from: Option<(u16, LogPosition)>,
+    done: Done,
+    positions: Vec<LogPosition>,
+}
+
+impl CommitThread {
+    /// Commits until the queue is closed and drained.
+    pub fn run(mut self) {
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            while let Some(first) = self.receive() {
+                self.commit_group(first);
+            }
+            if let Err(error) = self.sync() {
+                self.poison.set(error.to_string());
+            }
+        }));
+        let panicked = outcome.is_err().then(|| self.poison.set("the commit thread panicked"));
+        self.behind.close();
+        if let Some(error) = panicked {
+            // A callback has: what it had promised others is unknown.
+            for commit in &self.queue {
+                (commit.done)(Err(error.clone()));
+            }
+        }
+    }
+
+    /// The next commit; syncs in the meantime when the interval is over.
+    fn receive(&mut self) -> Option<Commit> {
+        loop {
+            let (Durability::Interval(interval), Some(since)) =
+                (self.options.durability, self.unsynced_since)
+            else {
+                return self.queue.recv().ok();
+            };
+            match self.queue.recv_timeout(interval.saturating_sub(since.elapsed())) {
+                Ok(commit) if since.elapsed() < interval => return Some(commit),
+                Ok(commit) => {
+                    self.sync_or_stop();
+                    return Some(commit);
+                }
+                Err(RecvTimeoutError::Timeout) => self.sync_or_stop(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    fn commit_group(&mut self, first: Commit) {
+        if let Err(error) = self.poison.check() {
+            return (first.done)(Err(error));
+        }
+        let start = Instant::now();
+        if let Err(error) = self.writer.roll_if_full() {
+            return (first.done)(Err(self.give_up(error)));
+        }
+        let members = self.gather(first, start);
+        let bytes = self.writer.staged_bytes();
+        let written = if bytes == 0 { Ok(self.writer.end()) } else { self.write() };
+        let n_commits = members.len();
+        let n_entries = members.iter().map(|member| member.positions.len()).sum();
+        match written {
+            Ok(end) => {
+                self.observer.committed(&Group { n_commits, n_entries, bytes, elapsed: start.elapsed() });
+                self.complete(members, end);
+            }
+            Err(error) => {
+                let error = self.give_up(error);
+                for member in members {
+                    (member.done)(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Stages the first commit and what else is queued, up to the group's bounds.
+    fn gather(&mut self, first: Commit, start: Instant) -> Vec<Member> {
+        let mut members = Vec::new();
+        let mut next = Some(first);
+        while let Some(commit) = next {
+            match self.writer.stage(&commit.entries) {
+                Ok(positions) => {
+                    let Commit { views, replay_from, done, .. } = commit;
+                    members.push(Member { views, replay_from, done, positions });
+                }
+                Err(error) => (commit.done)(Err(error)),
+            }
+            if self.writer.staged_bytes() >= self.options.group_bytes {
+                break;
+            }
+            let rest = self.options.group_window.saturating_sub(start.elapsed());
+            next =
+                if rest.is_zero() { self.queue.try_recv().ok() } else { self.queue.recv_timeout(rest).ok() };
+        }
+        members
+    }
+
+    fn write(&mut self) -> Result<LogPosition, WriteError> {
+        let end = self.writer.write()?;
+        match self.options.durability {
+            Durability::Fsync => self.writer.sync().map_err(WriteError::Fatal)?,
+            Durability::Interval(_) => {
+                self.unsynced_since.get_or_insert_with(Instant::now);
+            }
+            Durability::Memory => {}
+        }
+        Ok(end)
+    }
+
+    /// Answers first, then hands over to the views: that may have to wait.
+    fn complete(&mut self, members: Vec<Member>, end: LogPosition) {
+        self.behind.begin();
+        let mut writes = Vec::new();
+        let mut reports = Vec::new();
+        for Member { views, replay_from, done, positions } in members {
+            done(Ok(Committed { positions, end }));
+            writes.push(views);
+            reports.extend(replay_from);
+        }
+        let is_synced = matches!(self.options.durability, Durability::Fsync);
+        let waited = self.behind.add(Applied {
+            writes: &mut writes.into_iter().flatten(),
+            replay_from: &mut reports.into_iter(),
+            end,
+            unsynced: (!is_synced).then(|| self.writer.file().clone()),
+        });
+        if !waited.is_zero() {
+            self.observer.commits_waited_for_views(waited);
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        self.unsynced_since = None;
+        if matches!(self.options.durability, Durability::Memory) || self.poison.reason().is_some() {
+            return Ok(());
+        }
+        self.writer.sync()
+    }
+
+    fn sync_or_stop(&mut self) {
+        if let Err(error) = self.sync() {
+            self.poison.set(error.to_string());
+        }
+    }
+
+    fn give_up(&self, error: WriteError) -> Error {
+        match error {
+            WriteError::NoSpace => Error::NoSpace,
+            WriteError::Fatal(error) => self.poison.set(error.to_string()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Commit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Commit")
+            .field("entries", &self.entries)
+            .field("views", &self.views)
+            .field("replay_from", &self.replay_from)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Rejected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rejected").field("error", &self.error).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,177 @@
+//! What can go wrong with the store, each with the file, field or bound at fault.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::log::{LogPosition, StoreId};
+use super::views::View;
+
+/// Cloned to every commit of a failed group, hence the shared sources.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot {action} {path:?}: {source}")]
+    Io { action: &'static str, path: PathBuf, source: Arc<io::Error> },
+
+    #[error("store option {field} {reason}")]
+    Option { field: &'static str, reason: String },
+
+    #[error("store {directory:?} is open in {}", Holder(*.pid))]
+    Locked { directory: PathBuf, pid: Option<u32> },
+
+    #[error("{path:?} has format version {found}, this program reads up to {supported}")]
+    NewerFormat { path: PathBuf, found: u16, supported: u16 },
+
+    #[error(
+        "the store has {stored} virtual shards, the configuration says {configured}: the number cannot change"
+    )]
+    VirtualShards { stored: u16, configured: u16 },
+
+    #[error("log damaged at {path:?} offset {offset}: {fault}")]
+    Damaged { path: PathBuf, offset: u64, fault: Fault },
+
+    #[error("log segment missing: {path:?} starts at {found}, expected {expected}")]
+    MissingSegment { path: PathBuf, expected: LogPosition, found: LogPosition },
+
+    #[error("{path:?} belongs to store {found}, this one is {expected}")]
+    ForeignSegment { path: PathBuf, found: StoreId, expected: StoreId },
+
+    #[error("no log in {directory:?}, but there are views of one: the log is lost")]
+    LogLost { directory: PathBuf },
+
+    #[error(
+        "the views include the log up to {applied}, but it ends at {log_end}: the end of the log is lost; \
+         to go on without it, remove the views"
+    )]
+    ViewsAhead { applied: LogPosition, log_end: LogPosition },
+
+    #[error(
+        "the views belong to store {views}, the log to {log}; to rebuild them from this log, remove the views"
+    )]
+    ForeignViews { views: StoreId, log: StoreId },
+
+    #[error("value of {view} at key {key:02x?} is damaged")]
+    ViewDamaged { view: View, key: Vec<u8> },
+
+    #[error("the views' store failed: {0}")]
+    Views(Arc<fjall::Error>),
+
+    #[error("log position {position} is outside of the log, {start} to {end}")]
+    OutOfLog { position: LogPosition, start: LogPosition, end: LogPosition },
+
+    #[error("log position {position} is not the start of an entry")]
+    NotAnEntry { position: LogPosition },
+
+    #[error("payload of {bytes} bytes is over the limit of {limit}")]
+    PayloadTooLarge { bytes: usize, limit: usize },
+
+    #[error("commit of {bytes} bytes is over the limit of {limit}")]
+    CommitTooLarge { bytes: usize, limit: usize },
+
+    #[error("view key of {bytes} bytes is over the limit of {limit}")]
+    ViewKeyTooLarge { bytes: usize, limit: usize },
+
+    #[error("virtual shard {virtual_shard} is outside of 0..{n_virtual_shards}")]
+    UnknownShard { virtual_shard: u16, n_virtual_shards: u16 },
+
+    #[error("worker {worker} is outside of 0..{n_workers}")]
+    UnknownWorker { worker: u16, n_workers: u16 },
+
+    /// Also the answer to what was queued behind a commit refused for want of
+    /// space, so that a gap never reaches the log.
+    #[error("virtual shard {virtual_shard} continues with sequence {expected}, not {found}")]
+    OutOfSequence { virtual_shard: u16, expected: u64, found: u64 },
+
+    #[error("the commit queue is full")]
+    QueueFull,
+
+    /// Nothing of the commit was kept; the same commit can be tried again.
+    #[error("no space left for the log")]
+    NoSpace,
+
+    #[error("the store stopped after a failure, restart from the log: {reason}")]
+    FailStop { reason: Arc<str> },
+
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// What is wrong with a frame or a segment header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It ends before its length.
+    Short,
+    Magic,
+    Checksum,
+    /// Sound, but of a version or kind this program does not know.
+    Unsupported,
+    /// Its length is over any that is written.
+    Length,
+    /// It belongs to another group than the one expected here.
+    Group {
+        expected: u64,
+    },
+    /// A gap or a repetition in a virtual shard's sequence.
+    Sequence {
+        virtual_shard: u16,
+        expected: u64,
+        found: u64,
+    },
+    /// The file's name and its header differ.
+    Name,
+    /// A segment that has a successor does not end with a whole group.
+    Unfinished,
+}
+
+impl Error {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source: Arc::new(source) }
+    }
+
+    pub(super) fn is_out_of_space(&self) -> bool {
+        match self {
+            Self::NoSpace => true,
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl From<fjall::Error> for Error {
+    fn from(source: fjall::Error) -> Self {
+        Self::Views(Arc::new(source))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short => f.write_str("cut short"),
+            Self::Magic => f.write_str("not a log segment"),
+            Self::Checksum => f.write_str("checksum mismatch"),
+            Self::Unsupported => f.write_str("unknown version or kind"),
+            Self::Length => f.write_str("impossible length"),
+            Self::Group { expected } => write!(f, "group {expected} expected here"),
+            Self::Sequence { virtual_shard, expected, found } => {
+                write!(f, "virtual shard {virtual_shard} has sequence {found} where {expected} should follow")
+            }
+            Self::Name => f.write_str("the file's name is not its base position"),
+            Self::Unfinished => f.write_str("the last group is not whole, yet another segment follows"),
+        }
+    }
+}
+
+struct Holder(Option<u32>);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(pid) => write!(f, "process {pid}"),
+            None => f.write_str("another process"),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Segment files: their names, their header, and the chain they form.
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 0..8 | magic |
+//! | 8..10 | format version |
+//! | 10..12 | number of virtual shards |
+//! | 12..16 | zero |
+//! | 16..32 | store id |
+//! | 32..40 | position of the first frame |
+//! | 40..48 | number of the first group |
+//! | 48..60 | zero |
+//! | 60..64 | CRC-32C of all before |
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::super::error::{Error, Fault};
+use super::{LogPosition, StoreId};
+
+pub const HEADER_BYTES: u64 = 64;
+pub const FORMAT_VERSION: u16 = 1;
+
+const MAGIC: [u8; 8] = *b"tipoflog";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub n_virtual_shards: u16,
+    pub store: StoreId,
+    pub base: LogPosition,
+    pub first_group: u64,
+}
+
+/// A segment of a checked chain.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    pub path: PathBuf,
+    pub header: Header,
+    /// Of the file, header included.
+    pub file_bytes: u64,
+}
+
+/// Makes an empty segment durable, whole or not at all, and opens it for appending.
+pub fn create(directory: &Path, header: &Header) -> Result<(PathBuf, File), Error> {
+    let path = directory.join(file_name(header.base));
+    let unborn = path.with_extension(UNBORN);
+    let mut file = File::create(&unborn).map_err(Error::io("create", &unborn))?;
+    let written = file.write_all(&header.encode()).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        // Best effort: an opening store removes it too.
+        let _ = fs::remove_file(&unborn);
+        return Err(Error::io("write", &unborn)(error));
+    }
+    fs::rename(&unborn, &path).map_err(Error::io("rename", &unborn))?;
+    sync_directory(directory)?;
+    Ok((path, file))
+}
+
+/// Begins the log of a new store.
+pub fn create_first(directory: &Path, n_virtual_shards: u16) -> Result<Segment, Error> {
+    let header =
+        Header { n_virtual_shards, store: StoreId::random(), base: LogPosition::START, first_group: 0 };
+    let (path, _) = create(directory, &header)?;
+    Ok(Segment { path, header, file_bytes: HEADER_BYTES })
+}
+
+/// Opens an existing segment for appending.
+pub fn open_for_append(path: &Path) -> Result<File, Error> {
+    OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))
+}
+
+/// The segments of a log in order, their headers verified and their positions contiguous.
+///
+/// # Errors
+/// The first segment that is foreign, missing or has a bad header. What a
+/// segment holds is not read here.
+pub fn list(directory: &Path) -> Result<Vec<Segment>, Error> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for item in fs::read_dir(directory).map_err(Error::io("read", directory))? {
+        let path = item.map_err(Error::io("read", directory))?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+
+    let mut segments: Vec<Segment> = Vec::with_capacity(paths.len());
+    for path in paths {
+        let segment = Segment::read(path)?;
+        let (base, store) = (segment.header.base, segment.header.store);
+        let expected = segments.last().map_or(LogPosition::START, Segment::end);
+        if let Some(first) = segments.first().filter(|first| first.header.store != store) {
+            let expected = first.header.store;
+            return Err(Error::ForeignSegment { path: segment.path, found: store, expected });
+        }
+        if base != expected {
+            return Err(Error::MissingSegment { path: segment.path, expected, found: base });
+        }
+        segments.push(segment);
+    }
+    Ok(segments)
+}
+
+/// Removes a segment whose creation was cut off before it had its name.
+pub fn remove_unborn(directory: &Path) -> Result<(), Error> {
+    for item in fs::read_dir(directory).map_err(Error::io("read", directory))? {
+        let path = item.map_err(Error::io("read", directory))?.path();
+        if path.extension().is_some_and(|extension| extension == UNBORN) {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the names in a directory durable.
+pub fn sync_directory(directory: &Path) -> Result<(), Error> {
+    File::open(directory).and_then(|handle| handle.sync_all()).map_err(Error::io("sync", directory))
+}
+
+const UNBORN: &str = "new";
+
+fn file_name(base: LogPosition) -> String {
+    format!("{:020}.log", base.get())
+}
+
+impl Segment {
+    fn read(path: PathBuf) -> Result<Self, Error> {
+        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        let file_bytes = file.metadata().map_err(Error::io("read", &path))?.len();
+        let mut bytes = [0; HEADER_BYTES as usize];
+        let damaged = |fault| Error::Damaged { path: path.clone(), offset: 0, fault };
+        if file_bytes < HEADER_BYTES {
+            return Err(damaged(Fault::Short));
+        }
+        file.read_exact(&mut bytes).map_err(Error::io("read", &path))?;
+        let header = Header::decode(&bytes, &path)?;
+        if path.file_name().is_none_or(|name| name != file_name(header.base).as_str()) {
+            return Err(damaged(Fault::Name));
+        }
+        Ok(Self { path, header, file_bytes })
+    }
+
+    /// The position after its last byte.
+    pub fn end(&self) -> LogPosition {
+        self.header.base.after(self.file_bytes - HEADER_BYTES)
+    }
+}
+
+impl Header {
+    fn encode(&self) -> [u8; HEADER_BYTES as usize] {
+        let mut bytes = [0; HEADER_BYTES as usize];
+        bytes[0..8].copy_from_slice(&MAGIC);
+        bytes[8..10].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[10..12].copy_from_slice(&self.n_virtual_shards.to_le_bytes());
+        bytes[16..32].copy_from_slice(self.store.as_bytes());
+        bytes[32..40].copy_from_slice(&self.base.get().to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.first_group.to_le_bytes());
+        let checksum = crc32c::crc32c(&bytes[..60]);
+        bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8; HEADER_BYTES as usize], path: &Path) -> Result<Self, Error> {
+        let damaged = |fault| Error::Damaged { path: path.to_owned(), offset: 0, fault };
+        if bytes[0..8] != MAGIC {
+            return Err(damaged(Fault::Magic));
+        }
+        // Before the checksum: a newer format may keep it elsewhere.
+        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
+        if version > FORMAT_VERSION {
+            return Err(Error::NewerFormat {
+                path: path.to_owned(),
+                found: version,
+                supported: FORMAT_VERSION,
+            });
+        }
+        if bytes[60..64] != crc32c::crc32c(&bytes[..60]).to_le_bytes() {
+            return Err(damaged(Fault::Checksum));
+        }
+        let mut store = [0; 16];
+        store.copy_from_slice(&bytes[16..32]);
+        let number = |at: usize| {
+            let mut number = [0; 8];
+            number.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_le_bytes(number)
+        };
+        Ok(Self {
+            n_virtual_shards: u16::from_le_bytes([bytes[10], bytes[11]]),
+            store: StoreId::from_bytes(store),
+            base: LogPosition::new(number(32)),
+            first_group: number(40),
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! Where the last segment's committed part ends, and what may follow it.
+//!
+//! A crash during a write leaves a group without its marker, or with holes:
+//! pages reach the disk in any order. Such a group was never synced, so it was
+//! never acknowledged as durable, and is cut. What tells it from damage is a
+//! frame further down whose group was written after a sync: then what is
+//! broken had been durable, and cutting it would lose acknowledged entries.
+
+use std::fs;
+
+use super::super::error::{Error, Fault};
+use super::frame::{self, Kind, Raw, SYNCED_BEFORE, Seal};
+use super::reader::{SegmentReader, Step};
+use super::segment::{self, Segment};
+use super::sequences::Sequences;
+use super::{LogPosition, disk::Disk};
+
+/// The committed part of the last segment.
+pub struct Tail {
+    /// The file offset after the last marker.
+    pub committed_bytes: u64,
+    pub next_group: u64,
+    /// Of the virtual shards that have an entry in the segment.
+    pub sequences: Sequences,
+}
+
+/// What a crash had left behind the last group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    pub file: std::path::PathBuf,
+    /// The file offset it was cut at.
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+impl Tail {
+    pub fn end(&self, segment: &Segment) -> LogPosition {
+        segment.header.base.after(self.committed_bytes - segment::HEADER_BYTES)
+    }
+}
+
+/// Finds the end of the last group.
+///
+/// # Errors
+/// [`Error::Damaged`] where what does not read back is no torn tail.
+pub fn inspect(segment: &Segment) -> Result<Tail, Error> {
+    let mut reader = SegmentReader::open(segment, segment.file_bytes)?;
+    let mut tail = Tail {
+        committed_bytes: reader.offset(),
+        next_group: reader.group(),
+        sequences: Sequences::new(segment.header.n_virtual_shards),
+    };
+    let mut group = Vec::new();
+    loop {
+        let offset = reader.offset();
+        match reader.step()? {
+            Step::Frame(frame) if frame.header.kind == Kind::Commit => {
+                for (offset, virtual_shard, found) in group.drain(..) {
+                    tail.sequences.advance(virtual_shard, found).map_err(|expected| {
+                        reader.damaged(offset, Fault::Sequence { virtual_shard, expected, found })
+                    })?;
+                }
+                tail.committed_bytes = reader.offset();
+                tail.next_group = reader.group();
+            }
+            Step::Frame(frame) => group.push((offset, frame.header.virtual_shard, frame.header.sequence)),
+            Step::End => return Ok(tail),
+            Step::Broken(fault) => {
+                // Whole frames that should not be there are no accident of a crash.
+                let is_whole = matches!(fault, Fault::Unsupported | Fault::Group { .. });
+                if is_whole || was_synced(segment, offset, reader.group())? {
+                    return Err(reader.damaged(offset, fault));
+                }
+                return Ok(tail);
+            }
+        }
+    }
+}
+
+/// Cuts what follows the committed part, and makes the cut durable.
+pub fn cut(segment: &Segment, tail: &Tail, disk: &dyn Disk) -> Result<Option<TornTail>, Error> {
+    let bytes = segment.file_bytes - tail.committed_bytes;
+    if bytes == 0 {
+        return Ok(None);
+    }
+    let file = segment::open_for_append(&segment.path)?;
+    disk.truncate(&file, tail.committed_bytes).map_err(Error::io("truncate", &segment.path))?;
+    disk.sync(&file).map_err(Error::io("sync", &segment.path))?;
+    Ok(Some(TornTail { file: segment.path.clone(), offset: tail.committed_bytes, bytes }))
+}
+
+/// Whether a frame after `broken` shows that the group there had been synced.
+fn was_synced(segment: &Segment, broken: u64, group: u64) -> Result<bool, Error> {
+    let file = fs::read(&segment.path).map_err(Error::io("read", &segment.path))?;
+    let seal = Seal::of(&segment.header.store);
+    let start = usize::try_from(broken).unwrap_or(usize::MAX).saturating_add(1);
+    Ok((start..file.len()).any(|offset| {
+        let position = segment.header.base.after(offset as u64 - segment::HEADER_BYTES);
+        whole_frame(&file[offset..], seal, position)
+            .is_some_and(|header| header.group != group as u16 && header.flags & SYNCED_BEFORE != 0)
+    }))
+}
+
+fn whole_frame(bytes: &[u8], seal: Seal, position: LogPosition) -> Option<frame::Header> {
+    let (header, rest) = bytes.split_first_chunk()?;
+    let raw = Raw::new(*header);
+    if !raw.is_plausible() {
+        return None;
+    }
+    let payload = rest.get(..raw.length().ok()?)?;
+    raw.verify(seal, position, payload).ok()
+}

@@ -1,0 +1,204 @@
+//! What the store answers when the disk fails.
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::super::log::disk::{Disk, RealDisk};
+use super::*;
+
+#[derive(Default)]
+struct FailingDisk {
+    is_full: AtomicBool,
+    fails_to_write: AtomicBool,
+    fails_to_sync: AtomicBool,
+    fails_to_truncate: AtomicBool,
+}
+
+impl Disk for FailingDisk {
+    fn write(&self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let is_full = self.is_full.load(Ordering::SeqCst);
+        if is_full || self.fails_to_write.load(Ordering::SeqCst) {
+            RealDisk.write(file, offset, &bytes[..bytes.len() / 2])?;
+            let kind = if is_full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+            return Err(kind.into());
+        }
+        RealDisk.write(file, offset, bytes)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        if self.fails_to_sync.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk does not sync"));
+        }
+        RealDisk.sync(file)
+    }
+
+    fn truncate(&self, file: &File, length: u64) -> io::Result<()> {
+        if self.fails_to_truncate.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk does not truncate"));
+        }
+        RealDisk.truncate(file, length)
+    }
+}
+
+fn open_failing(directory: &Path) -> (Store, Arc<FailingDisk>) {
+    let disk = Arc::new(FailingDisk::default());
+    let (store, _) = Store::open_on(directory, options(), disk.clone()).unwrap();
+    (store, disk)
+}
+
+fn outcome(store: &Store, entries: Vec<Entry>, view: &[u8]) -> Result<Committed, Error> {
+    queue(store, entries, vec![put(View::Profiles, b"u", view)], None).recv().unwrap()
+}
+
+#[test]
+fn a_full_disk_refuses_a_commit_that_can_be_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, disk) = open_failing(directory.path());
+    outcome(&store, vec![entry(0, 1, b"one")], b"1").unwrap();
+    disk.is_full.store(true, Ordering::SeqCst);
+    let refused = outcome(&store, vec![entry(0, 2, b"two")], b"2");
+    assert!(matches!(refused, Err(Error::NoSpace)), "{refused:?}");
+    assert_eq!(store.health(), Health::Healthy);
+    disk.is_full.store(false, Ordering::SeqCst);
+
+    // What was queued behind must not leave a gap.
+    let gap = outcome(&store, vec![entry(0, 3, b"three")], b"3");
+    assert!(matches!(gap, Err(Error::OutOfSequence { expected: 2, found: 3, .. })), "{gap:?}");
+    store.flush_views().unwrap();
+    assert_eq!(store.view_get(View::Profiles, b"u").unwrap().as_deref(), Some(b"1".as_slice()));
+    outcome(&store, vec![entry(0, 2, b"two"), entry(0, 3, b"three")], b"3").unwrap();
+    store.close().unwrap();
+    let (_store, recovery) = open(directory.path());
+    let all = [entry(0, 1, b"one"), entry(0, 2, b"two"), entry(0, 3, b"three")];
+    assert_eq!(entries_from(&recovery, LogPosition::START), all);
+    assert_eq!(recovery.torn_tail(), None);
+}
+
+#[test]
+fn a_failed_sync_stops_the_store_for_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, disk) = open_failing(directory.path());
+    outcome(&store, vec![entry(0, 1, b"one")], b"1").unwrap();
+    disk.fails_to_sync.store(true, Ordering::SeqCst);
+    let stopped = outcome(&store, vec![entry(0, 2, b"two")], b"2");
+    assert!(
+        matches!(&stopped, Err(Error::FailStop { reason }) if reason.contains("does not sync")),
+        "{stopped:?}"
+    );
+    disk.fails_to_sync.store(false, Ordering::SeqCst);
+    let next = Commit { entries: vec![], views: vec![], replay_from: None, done: Box::new(drop) };
+    assert!(matches!(store.commit(next).unwrap_err().error, Error::FailStop { .. }));
+    assert!(matches!(store.health(), Health::FailStop { .. }));
+    assert!(matches!(store.close(), Err(Error::FailStop { .. })));
+    drop(store);
+
+    // The restart knows what the disk holds: at least what was acknowledged.
+    let (_store, recovery) = open(directory.path());
+    assert_eq!(entries_from(&recovery, LogPosition::START)[0], entry(0, 1, b"one"));
+    assert_eq!(view_map(&recovery, View::Profiles), [(b"u".to_vec(), b"1".to_vec())].into());
+}
+
+#[test]
+fn a_failed_write_or_roll_back_stops_the_store() {
+    for (is_full, fails_to_truncate) in [(false, false), (true, true)] {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, disk) = open_failing(directory.path());
+        outcome(&store, vec![entry(0, 1, b"one")], b"1").unwrap();
+        disk.is_full.store(is_full, Ordering::SeqCst);
+        disk.fails_to_write.store(true, Ordering::SeqCst);
+        disk.fails_to_truncate.store(fails_to_truncate, Ordering::SeqCst);
+        let stopped = outcome(&store, vec![entry(0, 2, b"two")], b"2");
+        assert!(matches!(stopped, Err(Error::FailStop { .. })), "{stopped:?}");
+        drop(store);
+        let (_store, recovery) = open(directory.path());
+        assert_eq!(entries_from(&recovery, LogPosition::START), [entry(0, 1, b"one")]);
+        assert!(recovery.torn_tail().is_some());
+    }
+}
+
+#[test]
+fn views_wait_for_the_log_they_include() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FailingDisk::default());
+    let lazy = Options { durability: Durability::Memory, ..options() };
+    let (store, _) = Store::open_on(directory.path(), lazy, disk.clone()).unwrap();
+    disk.fails_to_sync.store(true, Ordering::SeqCst);
+    outcome(&store, vec![entry(0, 1, b"one")], b"1").unwrap();
+    assert!(matches!(store.flush_views(), Err(Error::FailStop { .. })));
+    assert_eq!(store.view_get(View::Profiles, b"u").unwrap(), None);
+}
+
+#[test]
+fn a_callback_that_panics_stops_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = open(directory.path());
+    let done: Done = Box::new(|_| panic!("a test's callback"));
+    store.commit(Commit { entries: vec![], views: vec![], replay_from: None, done }).unwrap();
+    while store.health() == Health::Healthy {
+        std::thread::yield_now();
+    }
+    assert!(matches!(store.flush_views(), Err(Error::FailStop { .. })));
+    assert!(matches!(store.close(), Err(Error::FailStop { .. })));
+}
+
+#[test]
+fn commits_wait_for_views_that_are_too_far_behind() {
+    struct Waits(AtomicBool);
+    impl Observer for Waits {
+        fn commits_waited_for_views(&self, _waited: Duration) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let observer = Arc::new(Waits(AtomicBool::new(false)));
+    let tight = Options {
+        view_batch_bytes: 1_000,
+        view_pending_bytes: 1_000,
+        view_interval: Duration::from_secs(3_600),
+        observer: observer.clone(),
+        ..options()
+    };
+    let (store, _) = Store::open(directory.path(), tight).unwrap();
+    let outcomes: Vec<_> = (1_u64..50)
+        .map(|sequence| {
+            let view = put(View::Profiles, &sequence.to_be_bytes(), &[0; 600]);
+            queue(&store, vec![entry(0, sequence, b"")], vec![view], None)
+        })
+        .collect();
+    for outcome in outcomes {
+        outcome.recv().unwrap().unwrap();
+    }
+    store.flush_views().unwrap();
+    assert_eq!(store.view_scan(View::Profiles, Bound::Unbounded, Bound::Unbounded, 100).unwrap().len(), 49);
+    assert!(observer.0.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_full_queue_gives_the_commit_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(directory.path(), Options { queued_commits: 1, ..options() }).unwrap();
+    let (release, gate) = mpsc::channel::<()>();
+    let hold: Done = Box::new(move |_| gate.recv().expect("the test releases"));
+    store.commit(Commit { entries: vec![], views: vec![], replay_from: None, done: hold }).unwrap();
+    let rejected = loop {
+        let next = Commit {
+            entries: vec![entry(0, 1, b"")],
+            views: vec![],
+            replay_from: None,
+            done: Box::new(drop),
+        };
+        let next =
+            Commit { entries: if store.queued_commits() == 0 { vec![] } else { next.entries }, ..next };
+        if let Err(rejected) = store.try_commit(next) {
+            break rejected;
+        }
+    };
+    assert!(matches!(rejected.error, Error::QueueFull));
+    assert_eq!(rejected.commit.entries, [entry(0, 1, b"")]);
+    release.send(()).unwrap();
+    store.commit(rejected.commit).unwrap();
+    store.close().unwrap();
+    let reader = LogReader::open(directory.path(), LogPosition::START).unwrap();
+    assert_eq!(reader.count(), 1);
+}
