@@ -115,6 +115,7 @@ impl Views {
         options: ViewOptions,
     ) -> Result<(Self, Option<String>), Error> {
         remove(&dropped(directory))?;
+        remove(&unborn(directory))?;
         if !directory.exists() {
             return Ok((Self::create(directory, store, options)?, None));
         }
@@ -219,10 +220,17 @@ impl Views {
 
     fn create(directory: &Path, store: StoreId, options: ViewOptions) -> Result<Self, Error> {
         let meta = Meta { store, applied: LogPosition::START, replay_from: LogPosition::START, n_batches: 0 };
-        let views = Self::build(directory, meta, options)?;
+        // Under another name first: a crash must never leave half-made views.
+        let unborn = unborn(directory);
+        let views = Self::build(&unborn, meta, options)?;
         views.apply(&Batch { writes: &[], applied: meta.applied, replay_from: meta.replay_from })?;
         views.sync()?;
-        Ok(views)
+        drop(views);
+        fs::rename(&unborn, directory).map_err(Error::io("rename", &unborn))?;
+        if let Some(parent) = directory.parent() {
+            sync_directory(parent)?;
+        }
+        Self::load(directory, options).map_err(LoadError::into_error)
     }
 
     fn load(directory: &Path, options: ViewOptions) -> Result<Self, LoadError> {
@@ -234,7 +242,7 @@ impl Views {
         };
         let mut views = Self::build(directory, unknown, options).map_err(LoadError::of_open)?;
         let stored = views.meta_keyspace.get(meta::META_KEY).map_err(LoadError::of_read)?;
-        let stored = stored.ok_or_else(|| LoadError::Unusable("they were never finished".into()))?;
+        let stored = stored.ok_or_else(|| LoadError::Unusable("their header is missing".into()))?;
         let stored = match Meta::decode(&stored) {
             Ok(meta) => meta,
             Err(meta::Unreadable::Damaged) => {
@@ -311,9 +319,21 @@ impl LoadError {
         }
     }
 
+    /// For views made just now, which nothing excuses.
+    fn into_error(self) -> Error {
+        match self {
+            Self::Refused(error) => error,
+            Self::Unusable(reason) => Error::FailStop { reason: format!("new views: {reason}").into() },
+        }
+    }
+
     fn of_read(error: fjall::Error) -> Self {
         Self::of_open(error.into())
     }
+}
+
+fn unborn(directory: &Path) -> PathBuf {
+    directory.with_extension("new")
 }
 
 fn dropped(directory: &Path) -> PathBuf {

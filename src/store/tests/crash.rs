@@ -36,8 +36,15 @@ fn victim() {
     }
 }
 
-/// Runs the victim for a while, kills it, and returns how many entries it had acknowledged.
-fn crash(directory: &Path, after: Duration) -> u64 {
+/// When to kill the victim.
+enum Moment {
+    /// While it opens, most likely.
+    AfterStart(Duration),
+    AfterFirstCommit(Duration),
+}
+
+/// Runs the victim until its moment, kills it, and returns how many entries it had acknowledged.
+fn crash(directory: &Path, moment: Moment) -> u64 {
     let mut victim = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "store::tests::crash::victim", "--ignored", "--nocapture"])
         .env(DIRECTORY, directory)
@@ -45,22 +52,36 @@ fn crash(directory: &Path, after: Duration) -> u64 {
         .spawn()
         .unwrap();
     let output = BufReader::new(victim.stdout.take().unwrap());
+    let (sender, acknowledged) = mpsc::channel();
     let reader = thread::spawn(move || {
-        let lines = output.lines().map_while(Result::ok);
-        lines.filter_map(|line| line.strip_prefix("acknowledged ")?.parse().ok()).last().unwrap_or(0)
+        for line in output.lines().map_while(Result::ok) {
+            if let Some(count) = line.strip_prefix("acknowledged ").and_then(|count| count.parse().ok()) {
+                sender.send(count).unwrap();
+            }
+        }
     });
-    thread::sleep(after);
+    let (first, rest) = match moment {
+        Moment::AfterStart(rest) => (0, rest),
+        Moment::AfterFirstCommit(rest) => (acknowledged.recv().expect("the victim commits"), rest),
+    };
+    thread::sleep(rest);
     victim.kill().unwrap();
     victim.wait().unwrap();
-    reader.join().unwrap()
+    reader.join().unwrap();
+    acknowledged.try_iter().last().unwrap_or(first)
 }
 
 #[test]
 fn a_killed_store_has_all_that_it_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
     let mut acknowledged = 0;
-    for round in 0..6 {
-        acknowledged = crash(directory.path(), Duration::from_millis(150 + 37 * round)).max(acknowledged);
+    for round in 0..8 {
+        let moment = if round % 2 == 0 {
+            Moment::AfterStart(Duration::from_millis(30 + 40 * round))
+        } else {
+            Moment::AfterFirstCommit(Duration::from_millis(17 * round))
+        };
+        acknowledged = crash(directory.path(), moment).max(acknowledged);
         let (store, recovery) = open(directory.path());
         let all = entries_from(&recovery, LogPosition::START);
         assert!(all.len() as u64 >= acknowledged, "{} of {acknowledged}", all.len());
@@ -74,10 +95,23 @@ fn a_killed_store_has_all_that_it_acknowledged() {
         fold(&mut anew, &all);
         assert_eq!(folded, anew, "views and tail are the whole log");
         assert!(recovery.replay_from() <= recovery.applied() && recovery.applied() <= recovery.log_end());
-        assert_eq!(recovery.views_dropped(), None);
+        assert_eq!(recovery.views_dropped(), None, "round {round}");
         store.close().unwrap();
     }
-    assert!(acknowledged > 0, "the victim never got to commit");
+}
+
+#[test]
+fn half_made_views_and_segments_are_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    drop(open(directory.path()));
+    fs::rename(at("views"), at("views.new")).unwrap();
+    fs::create_dir(at("views.dropped")).unwrap();
+    fs::write(at("log").join(format!("{:020}.new", 77)), b"tipof").unwrap();
+    let (_store, recovery) = open(directory.path());
+    assert_eq!(recovery.views_dropped(), None);
+    assert!(!at("views.new").exists() && !at("views.dropped").exists());
+    assert_eq!(fs::read_dir(at("log")).unwrap().count(), 1);
 }
 
 #[test]
