@@ -14,6 +14,7 @@ pub mod exact_sum;
 pub mod experiment;
 pub mod explain;
 pub mod expression;
+pub mod firing;
 pub mod forest;
 pub mod input;
 pub mod model;

@@ -6,9 +6,11 @@
 //! for the definitions of one digest, which the views record.
 
 mod bytes;
+mod firing;
 mod profile;
 mod step;
 
 pub use bytes::Error;
+pub use firing::{decode_firing, encode_firing};
 pub use profile::{decode_profile, encode_profile};
 pub use step::{decode_step, encode_step};

@@ -11,9 +11,9 @@ use crate::engine::vector::Vector;
 
 const VERSION: u8 = 1;
 
-/// The bytes of one step of `user`, decided under `plan`.
-pub fn encode_step(plan: &Plan, user: &UserId, step: &Step) -> Vec<u8> {
-    let mut out = Writer::default();
+/// Appends the bytes of one step of `user`, decided under `plan`.
+pub fn encode_step(plan: &Plan, user: &UserId, step: &Step, bytes: &mut Vec<u8>) {
+    let mut out = Writer { bytes: std::mem::take(bytes) };
     out.u8(VERSION);
     out.str(user.key());
     out.time(step.arrival.time);
@@ -37,7 +37,7 @@ pub fn encode_step(plan: &Plan, user: &UserId, step: &Step) -> Vec<u8> {
         }
     }
     out.option(step.decision.as_ref(), |out, decision| write_decision(out, plan, decision));
-    out.bytes
+    *bytes = out.bytes;
 }
 
 /// Reads a step. Models that `plan` does not have keep their score under an
@@ -146,11 +146,7 @@ fn write_outcome(out: &mut Writer, outcome: &Outcome) {
         Action::Rearmed => out.u8(3),
     }
     out.option(outcome.score, Writer::f64);
-    out.list(outcome.reasons.iter(), |out, reason| {
-        out.str(&reason.feature);
-        out.f64(reason.value);
-        out.f64(reason.contribution);
-    });
+    write_reasons(out, &outcome.reasons);
 }
 
 fn read_outcome(from: &mut Reader<'_>) -> Result<Outcome, Error> {
@@ -168,13 +164,7 @@ fn read_outcome(from: &mut Reader<'_>) -> Result<Outcome, Error> {
             _ => return Err(from.invalid("action")),
         },
         score: from.option("score", |from| from.f64("score"))?,
-        reasons: from.list("reasons", |from| {
-            Ok(Reason {
-                feature: from.arc_str("reason")?,
-                value: from.f64("reason")?,
-                contribution: from.f64("reason")?,
-            })
-        })?,
+        reasons: read_reasons(from)?,
     })
 }
 
@@ -186,4 +176,22 @@ pub(super) fn write_gate(out: &mut Writer, gate: Gate) {
 pub(super) fn read_gate(from: &mut Reader<'_>) -> Result<Gate, Error> {
     let number = from.u8("gate")?;
     Gate::ALL.get(usize::from(number)).copied().ok_or_else(|| from.invalid("gate"))
+}
+
+pub(super) fn write_reasons(out: &mut Writer, reasons: &[Reason]) {
+    out.list(reasons.iter(), |out, reason| {
+        out.str(&reason.feature);
+        out.f64(reason.value);
+        out.f64(reason.contribution);
+    });
+}
+
+pub(super) fn read_reasons(from: &mut Reader<'_>) -> Result<Vec<Reason>, Error> {
+    from.list("reasons", |from| {
+        Ok(Reason {
+            feature: from.arc_str("reason")?,
+            value: from.f64("reason")?,
+            contribution: from.f64("reason")?,
+        })
+    })
 }

@@ -1,0 +1,156 @@
+//! How far each named subscription has come: logged, and kept in a view.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::Token;
+use crate::record::{CONTROL_SHARD, Control, encode_control};
+use crate::store::{self, Commit, Entry, Store, View, ViewWrite};
+
+const KEY_PREFIX: &str = "subscription/";
+/// Holds the digest of the definitions that the views were made under.
+const DEFINITIONS_KEY: &[u8] = b"definitions";
+/// Holds the control shard's next sequence number.
+const SEQUENCE_KEY: &[u8] = b"sequence";
+
+/// The log of what belongs to no user, and the cursors it leaves.
+pub struct Cursors {
+    store: Arc<Store>,
+    state: Mutex<State>,
+    max_subscriptions: usize,
+}
+
+struct State {
+    next_sequence: u64,
+    cursors: HashMap<String, Token>,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there are {max} subscriptions already")]
+    TooMany { max: usize },
+    #[error("the store takes no writes: {0}")]
+    Store(String),
+}
+
+impl Cursors {
+    /// Starts from what recovery found.
+    pub fn new(
+        store: Arc<Store>,
+        next_sequence: u64,
+        cursors: HashMap<String, Token>,
+        max_subscriptions: usize,
+    ) -> Self {
+        Self { store, state: Mutex::new(State { next_sequence, cursors }), max_subscriptions }
+    }
+
+    /// Where the subscription goes on; none if it is new.
+    pub fn get(&self, subscription: &str) -> Option<Token> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).cursors.get(subscription).copied()
+    }
+
+    /// Records that the subscription has taken everything up to `token`;
+    /// never goes back. Returns where it stands, once that is durable.
+    pub async fn acknowledge(&self, subscription: &str, token: Token) -> Result<Token, Error> {
+        let committed = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = state.cursors.get(subscription).copied();
+            if known.is_none() && state.cursors.len() >= self.max_subscriptions {
+                return Err(Error::TooMany { max: self.max_subscriptions });
+            }
+            if let Some(known) = known.filter(|known| *known >= token) {
+                return Ok(known);
+            }
+            let control =
+                Control::Acknowledged { subscription: subscription.to_owned(), token: token.to_string() };
+            let view = ViewWrite {
+                view: View::Control,
+                key: format!("{KEY_PREFIX}{subscription}").into_bytes(),
+                value: Some(token.to_string().into_bytes()),
+            };
+            let committed = append(&self.store, &mut state, &control, vec![view])?;
+            state.cursors.insert(subscription.to_owned(), token);
+            committed
+        };
+        wait(committed).await.map(|()| token)
+    }
+
+    /// Logs an input to the server as a whole.
+    pub async fn record(&self, control: &Control) -> Result<(), Error> {
+        let views = match control {
+            Control::Definitions { digest, .. } => vec![ViewWrite {
+                view: View::Control,
+                key: DEFINITIONS_KEY.to_vec(),
+                value: Some(digest.clone().into_bytes()),
+            }],
+            Control::Models { .. } | Control::Acknowledged { .. } => Vec::new(),
+        };
+        let committed = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            append(&self.store, &mut state, control, views)?
+        };
+        wait(committed).await
+    }
+
+    /// The cursor that a key and value of the control view hold, if they hold one.
+    pub fn stored(key: &[u8], value: &[u8]) -> Option<(String, Token)> {
+        let name = std::str::from_utf8(key).ok()?.strip_prefix(KEY_PREFIX)?;
+        let token = std::str::from_utf8(value).ok()?.parse().ok()?;
+        Some((name.to_owned(), token))
+    }
+}
+
+/// The digest of the definitions that the views were made under; none in new views.
+pub fn stored_definitions(store: &Store) -> Result<Option<String>, store::Error> {
+    let stored = store.view_get(View::Control, DEFINITIONS_KEY)?;
+    Ok(stored.map(|digest| String::from_utf8_lossy(&digest).into_owned()))
+}
+
+/// The control shard's next sequence number, if the key and value of the
+/// control view hold it.
+pub fn stored_sequence(key: &[u8], value: &[u8]) -> Option<u64> {
+    (key == SEQUENCE_KEY).then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten()
+}
+
+/// Queues a control record; the lock on the state keeps their order.
+fn append(
+    store: &Store,
+    state: &mut State,
+    control: &Control,
+    views: Vec<ViewWrite>,
+) -> Result<oneshot::Receiver<Result<(), store::Error>>, Error> {
+    let (done, committed) = oneshot::channel();
+    let mut views = views;
+    views.push(ViewWrite {
+        view: View::Control,
+        key: SEQUENCE_KEY.to_vec(),
+        value: Some((state.next_sequence + 1).to_string().into_bytes()),
+    });
+    let entry = Entry {
+        virtual_shard: CONTROL_SHARD,
+        sequence: state.next_sequence,
+        payload: encode_control(control),
+    };
+    let commit = Commit {
+        entries: vec![entry],
+        views,
+        replay_from: None,
+        done: Box::new(move |result| {
+            // Whoever asked may have gone.
+            let _ = done.send(result.map(drop));
+        }),
+    };
+    store.commit(commit).map_err(|rejected| Error::Store(rejected.error.to_string()))?;
+    state.next_sequence += 1;
+    Ok(committed)
+}
+
+async fn wait(committed: oneshot::Receiver<Result<(), store::Error>>) -> Result<(), Error> {
+    match committed.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Error::Store(error.to_string())),
+        Err(_) => Err(Error::Store("closed".into())),
+    }
+}

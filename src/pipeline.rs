@@ -1,0 +1,250 @@
+//! From a request to the shards and back.
+//!
+//! Every virtual shard has one writer: a worker thread that owns it. Requests
+//! are split by user over the workers' bounded queues and answered after the
+//! commit; reads go straight to the hot profiles and wait for no commit.
+
+mod query;
+mod recovery;
+mod router;
+mod shard;
+mod timers;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::delivery::Outbox;
+use crate::engine::Acceptance;
+use crate::engine::event::{Event, UserId, Value};
+use crate::engine::model::{Model, Models, Reason, Score};
+use crate::engine::plan::Plan;
+use crate::engine::profile::Profile;
+use crate::engine::time::{Arrival, Timestamp};
+use crate::engine::vector::Vector;
+use crate::metrics::Metrics;
+use crate::record::{CommittedEnd, VIRTUAL_SHARDS};
+use crate::store::{self, Store};
+
+pub use recovery::{Error as RecoveryError, Recovered, recover};
+use router::Router;
+use shard::Shard;
+
+/// The map of hot profiles: read by anyone, written by the owner of the user's shard.
+pub type Profiles = DashMap<UserId, Profile>;
+
+/// Stripes of the profile map: enough that two threads rarely meet in one.
+const PROFILE_STRIPES: usize = 256;
+
+/// What the pipeline is built from.
+pub struct Parts {
+    pub plan: Arc<Plan>,
+    pub models: Arc<ArcSwap<Models>>,
+    pub store: Arc<Store>,
+    pub clock: Arc<Clock>,
+    pub outbox: Arc<Outbox>,
+    pub metrics: Arc<Metrics>,
+    pub committed: Arc<CommittedEnd>,
+    pub workers: usize,
+    /// Events that may wait for one worker.
+    pub queue_events: usize,
+    /// How far in log bytes a profile's stored view may lag behind.
+    pub snapshot_lag_bytes: u64,
+}
+
+/// The running workers.
+pub struct Pipeline {
+    handle: PipelineHandle,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// A cheap way in, for any number of callers.
+#[derive(Clone)]
+pub struct PipelineHandle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    plan: Arc<Plan>,
+    models: Arc<ArcSwap<Models>>,
+    clock: Arc<Clock>,
+    metrics: Arc<Metrics>,
+    profiles: Arc<Profiles>,
+    /// What a user never seen looks like.
+    unknown: Profile,
+    router: Router,
+}
+
+/// One input on its way in.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    pub user: UserId,
+    pub input: Incoming,
+    /// When it arrived, in replay mode; there, none is the event's own time.
+    pub arrival_time: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Incoming {
+    Event(Event),
+    Traits(Vec<(Box<str>, Value)>),
+    Link { anonymous_id: Box<str> },
+}
+
+/// Which scores to return with an answer.
+#[derive(Clone, Debug, Default)]
+pub struct ScoreRequest {
+    /// Indices into [`Plan::models`].
+    pub models: Vec<usize>,
+    /// Contributions to return with each score.
+    pub n_reasons: usize,
+    /// Whether to return the vector.
+    pub features: bool,
+}
+
+/// What became of a submission, once it is durable.
+#[derive(Debug)]
+pub struct Submitted {
+    pub acceptance: Acceptance,
+    /// The scores asked for; none for an event that was refused.
+    pub scored: Option<Scored>,
+}
+
+/// Scores of one user as of one instant.
+#[derive(Debug)]
+pub struct Scored {
+    pub as_of: Arrival,
+    /// False for a user never seen.
+    pub known: bool,
+    /// With the artifact that scored, and its reasons.
+    pub scores: Vec<(Arc<Model>, Score, Vec<Reason>)>,
+    /// Models asked for that have no artifact to serve them.
+    pub unserved: Vec<usize>,
+    /// Present if features were asked for.
+    pub vector: Option<Vector>,
+}
+
+/// One user's state as of one instant.
+#[derive(Debug)]
+pub struct ProfileView {
+    pub as_of: Arrival,
+    pub profile: Profile,
+    pub vector: Vector,
+}
+
+/// Why an input was not taken in; it changed nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the queue of {queue_events} events is full")]
+    Overloaded { queue_events: usize },
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    #[error("the store takes no writes: {0}")]
+    Store(Arc<store::Error>),
+}
+
+impl Pipeline {
+    /// Starts the workers on what recovery left.
+    pub fn start(parts: Parts, recovered: Recovered) -> Self {
+        let profiles = Arc::new(recovered.profiles);
+        let (router, queues) = Router::new(&parts);
+        let mut shards: Vec<Shard> = queues
+            .into_iter()
+            .enumerate()
+            .map(|(worker, queue)| Shard::new(worker, queue, &parts, profiles.clone()))
+            .collect();
+        for (virtual_shard, next) in recovered.sequences {
+            shards[router.worker_of(virtual_shard)].set_sequence(virtual_shard, next);
+        }
+        for entry in profiles.iter() {
+            let worker = router.worker_of(entry.key().virtual_shard(VIRTUAL_SHARDS));
+            shards[worker].set_timer(entry.key(), entry.value().next_due());
+        }
+        for (user, position) in recovered.dirty {
+            let worker = router.worker_of(user.virtual_shard(VIRTUAL_SHARDS));
+            shards[worker].set_dirty(user, position);
+        }
+        let workers = shards
+            .into_iter()
+            .enumerate()
+            .map(|(worker, shard)| {
+                std::thread::Builder::new()
+                    .name(format!("shard-{worker}"))
+                    .spawn(move || shard.run())
+                    .expect("the operating system starts a thread")
+            })
+            .collect();
+        let shared = Shared {
+            unknown: Profile::new(&parts.plan),
+            plan: parts.plan,
+            models: parts.models,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            profiles,
+            router,
+        };
+        Self { handle: PipelineHandle { shared: Arc::new(shared) }, workers }
+    }
+
+    pub fn handle(&self) -> PipelineHandle {
+        self.handle.clone()
+    }
+
+    /// Takes nothing further in, finishes what is queued, hands the dirty
+    /// profiles to the views and joins the workers.
+    pub fn drain(self) {
+        self.handle.shared.router.close();
+        for worker in self.workers {
+            // A worker that panicked has been reported by the panic hook.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl PipelineHandle {
+    /// Takes in a batch; the results stand in its order, and come after their
+    /// commit. One input that is refused fails no other.
+    ///
+    /// In replay mode the clock moves to the latest arrival of the batch, and
+    /// the answer comes after every timer due by then has been run.
+    pub async fn submit(
+        &self,
+        submissions: Vec<Submission>,
+        score: Option<ScoreRequest>,
+    ) -> Vec<Result<Submitted, Error>> {
+        self.shared.router.submit(submissions, score, &self.shared.clock).await
+    }
+
+    /// Moves a replay clock on and runs the timers due by then. Nothing moves the wall clock.
+    pub async fn advance(&self, to: Timestamp) -> Result<(), Error> {
+        self.shared.router.advance(to, &self.shared.clock).await
+    }
+
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.shared.plan
+    }
+
+    pub fn models(&self) -> &ArcSwap<Models> {
+        &self.shared.models
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// By worker: events that wait.
+    pub fn queued_events(&self) -> impl Iterator<Item = usize> + '_ {
+        self.shared.router.queued_events()
+    }
+
+    pub fn n_profiles(&self) -> usize {
+        self.shared.profiles.len()
+    }
+}
+
+/// Answers one batch's part that went to one worker: the results by their index in the batch.
+type Reply = oneshot::Sender<Result<Vec<(usize, Submitted)>, Error>>;

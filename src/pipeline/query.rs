@@ -1,0 +1,74 @@
+//! Reads: a vector is copied under the map's lock, and scored outside it.
+
+use super::{PipelineHandle, ProfileView, ScoreRequest, Scored};
+use crate::engine::Engine;
+use crate::engine::event::{Event, UserId};
+use crate::engine::model::Models;
+use crate::engine::profile::Profile;
+use crate::engine::time::{Arrival, Timestamp};
+use crate::engine::vector::Vector;
+
+impl PipelineHandle {
+    /// Scores the user as of now, or of their last arrival if that is later;
+    /// with `hypothetical`, as if that event came now. Nothing is recorded.
+    pub fn score(&self, user: &UserId, request: &ScoreRequest, hypothetical: Option<Event>) -> Scored {
+        let shared = &*self.shared;
+        let _timed = shared.metrics.models.query_seconds.start_timer();
+        let models = shared.models.load();
+        let engine = Engine { plan: &shared.plan, models: &models };
+        let now = shared.clock.now();
+        let read = |profile: &Profile| {
+            let as_of = as_of(profile, now);
+            let vector = match hypothetical {
+                Some(event) => engine.hypothetical(user, profile, event, as_of.time),
+                None => profile.read(&shared.plan, as_of.time),
+            };
+            (as_of, vector)
+        };
+        let (known, (as_of, vector)) = match shared.profiles.get(user) {
+            Some(profile) => (true, read(&profile)),
+            None => (false, read(&shared.unknown)),
+        };
+        scored(&models, request, as_of, known, vector)
+    }
+
+    /// The user's state as of now, or of their last arrival if that is later;
+    /// none for a user never seen.
+    pub fn profile(&self, user: &UserId) -> Option<ProfileView> {
+        let profile = self.shared.profiles.get(user)?.clone();
+        let as_of = as_of(&profile, self.shared.clock.now());
+        let vector = profile.read(&self.shared.plan, as_of.time);
+        Some(ProfileView { as_of, profile, vector })
+    }
+}
+
+/// Scores a vector that was read already.
+pub(super) fn scored(
+    models: &Models,
+    request: &ScoreRequest,
+    as_of: Arrival,
+    known: bool,
+    vector: Vector,
+) -> Scored {
+    let (mut scores, mut unserved) = (Vec::with_capacity(request.models.len()), Vec::new());
+    for &index in &request.models {
+        match models.get(index) {
+            Some(model) => {
+                let reasons = match request.n_reasons {
+                    0 => Vec::new(),
+                    top => model.reasons(&vector, top),
+                };
+                scores.push((model.clone(), model.score(index, &vector), reasons));
+            }
+            None => unserved.push(index),
+        }
+    }
+    Scored { as_of, known, scores, unserved, vector: request.features.then_some(vector) }
+}
+
+fn as_of(profile: &Profile, now: Timestamp) -> Arrival {
+    match profile.last_arrival {
+        Some(last) => Arrival { time: last.time.max(now), sequence: last.sequence },
+        None => Arrival { time: now, sequence: 0 },
+    }
+}

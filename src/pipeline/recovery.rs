@@ -1,0 +1,133 @@
+//! From what is on disk to the hot profiles: the views, then the log's tail, folded.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{PROFILE_STRIPES, Profiles};
+use crate::delivery::{Cursors, Token, stored_sequence};
+use crate::engine;
+use crate::engine::codec::decode_profile;
+use crate::engine::event::UserId;
+use crate::engine::firing::Firing;
+use crate::engine::plan::Plan;
+use crate::engine::profile::Profile;
+use crate::engine::time::Timestamp;
+use crate::record::{self, CONTROL_SHARD, Control, Record, VIRTUAL_SHARDS};
+use crate::store::{self, LogPosition, Recovery, View};
+
+/// What recovery found, ready to be served.
+#[derive(Debug)]
+pub struct Recovered {
+    pub profiles: Profiles,
+    /// The next sequence number of each virtual shard that has one.
+    pub sequences: HashMap<u16, u64>,
+    /// Users whose stored view is behind, with a position before what it lacks.
+    pub dirty: Vec<(UserId, LogPosition)>,
+    /// Firings of the folded tail, for the outbox to take those that it lacks.
+    pub firings: Vec<(LogPosition, Firing)>,
+    pub n_replayed: u64,
+    /// The latest arrival of any user; none without one.
+    pub last_arrival: Option<Timestamp>,
+    /// How far each subscription has come.
+    pub cursors: HashMap<String, Token>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("profile of user {user} in the views: {source}")]
+    Profile { user: String, source: engine::codec::Error },
+    #[error("log entry at {position}: {source}")]
+    Record { position: LogPosition, source: record::Error },
+}
+
+/// Folds what the store holds.
+///
+/// # Errors
+/// What does not read back is refused by its place; nothing is skipped.
+pub fn recover(plan: &Plan, recovery: &Recovery) -> Result<Recovered, Error> {
+    let profiles = Profiles::with_capacity_and_hasher_and_shard_amount(
+        0,
+        std::collections::hash_map::RandomState::new(),
+        PROFILE_STRIPES,
+    );
+    let mut sequences: HashMap<u16, u64> = HashMap::new();
+    let mut seen = |virtual_shard: u16, sequence: u64| {
+        let next = sequences.entry(virtual_shard).or_default();
+        *next = (*next).max(sequence + 1);
+    };
+
+    let mut failed = None;
+    recovery.for_each_view(View::Profiles, |key, value| {
+        match stored_profile(plan, key, value) {
+            Ok((user, profile)) => {
+                if let Some(last) = profile.last_arrival {
+                    seen(user.virtual_shard(VIRTUAL_SHARDS), last.sequence);
+                }
+                profiles.insert(user, profile);
+            }
+            Err(error) => failed = failed.take().or(Some(error)),
+        }
+        failed.is_none()
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+
+    let mut cursors = HashMap::new();
+    recovery.for_each_view(View::Control, |key, value| {
+        cursors.extend(Cursors::stored(key, value));
+        if let Some(next) = stored_sequence(key, value) {
+            seen(CONTROL_SHARD, next - 1);
+        }
+        true
+    })?;
+
+    let mut members = HashSet::new();
+    let (mut dirty, mut firings, mut n_replayed) = (Vec::new(), Vec::new(), 0);
+    for entry in recovery.entries(recovery.replay_from())? {
+        let (position, entry) = entry?;
+        seen(entry.virtual_shard, entry.sequence);
+        let record =
+            record::decode(plan, &entry.payload).map_err(|source| Error::Record { position, source })?;
+        let (user, step) = match record {
+            Record::Step(user, step) => (user, step),
+            Record::Control(Control::Acknowledged { subscription, token }) => {
+                if let Ok(token) = token.parse::<Token>() {
+                    let cursor = cursors.entry(subscription).or_default();
+                    *cursor = token.max(*cursor);
+                }
+                continue;
+            }
+            Record::Control(_) => continue,
+        };
+        if let Some(decision) = &step.decision {
+            firings.extend(decision.firings(&user, plan).map(|firing| (position, firing)));
+        }
+        let mut profile = profiles.entry(user.clone()).or_insert_with(|| Profile::new(plan));
+        // The view may hold it already: each profile is stored at a time of its own.
+        if profile.last_arrival.is_some_and(|last| last.sequence >= step.arrival.sequence) {
+            continue;
+        }
+        engine::fold(plan, &user, &mut profile, &step);
+        drop(profile);
+        n_replayed += 1;
+        if members.insert(user.clone()) {
+            dirty.push((user, position));
+        }
+    }
+    let last_arrival =
+        profiles.iter().filter_map(|entry| entry.value().last_arrival).map(|last| last.time).max();
+    Ok(Recovered { profiles, sequences, dirty, firings, n_replayed, last_arrival, cursors })
+}
+
+fn stored_profile(plan: &Plan, key: &[u8], value: &[u8]) -> Result<(UserId, Profile), Error> {
+    let key = String::from_utf8_lossy(key).into_owned();
+    let profile =
+        decode_profile(plan, value).map_err(|source| Error::Profile { user: key.clone(), source })?;
+    let user = UserId::from_key(&key).ok_or(Error::Profile {
+        user: key,
+        source: engine::codec::Error::Invalid { at: 0, what: "user key" },
+    })?;
+    Ok((user, profile))
+}

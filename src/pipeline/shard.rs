@@ -1,0 +1,407 @@
+//! The hot path: one worker's loop over the virtual shards it owns.
+//!
+//! Stamp the arrival, run the user's due timers, fold, decide, fold; then one
+//! commit for all of a batch, which answers it and lets its firings go.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::RecvTimeoutError;
+use dashmap::Entry as MapEntry;
+use tokio::sync::oneshot;
+
+use super::query::scored;
+use super::router::WorkerQueue;
+use super::timers::Timers;
+use super::{Error, Incoming, Parts, Profiles, Reply, ScoreRequest, Submitted};
+use crate::clock::Clock;
+use crate::config::ClockMode;
+use crate::delivery::Outbox;
+use crate::engine::codec::encode_profile;
+use crate::engine::decision::Decision;
+use crate::engine::event::UserId;
+use crate::engine::firing::Firing;
+use crate::engine::input::{Input, Step};
+use crate::engine::model::Models;
+use crate::engine::plan::Plan;
+use crate::engine::profile::Profile;
+use crate::engine::time::Timestamp;
+use crate::engine::{Acceptance, Engine, Sequence};
+use crate::metrics::Metrics;
+use crate::record::{CommittedEnd, VIRTUAL_SHARDS, encode_step};
+use crate::store::{Commit, Entry, LogPosition, Store, View, ViewWrite};
+
+/// Users whose timers are run between two looks at the queue.
+const TIMERS_PER_GROUP: usize = 256;
+/// Profiles handed to the views with one commit.
+const SNAPSHOTS_PER_GROUP: usize = 64;
+/// Longest sleep of an idle worker; the wall clock may be set meanwhile.
+const MAX_IDLE: Duration = Duration::from_millis(200);
+
+/// Everything that can wake a worker, besides its own timers.
+pub(super) enum Message {
+    Batch(Batch),
+    /// Replay mode: the clock has moved.
+    Advance {
+        to: Timestamp,
+        done: oneshot::Sender<Result<(), Error>>,
+    },
+}
+
+/// One request's inputs for one worker, in the request's order.
+pub(super) struct Batch {
+    pub items: Vec<Item>,
+    pub score: Option<Arc<ScoreRequest>>,
+    pub reply: Reply,
+}
+
+pub(super) struct Item {
+    /// Place in the request.
+    pub index: usize,
+    pub virtual_shard: u16,
+    pub user: UserId,
+    pub input: Incoming,
+    /// The arrival, in replay mode; else it is stamped here.
+    pub now: Option<Timestamp>,
+}
+
+/// One worker.
+pub(super) struct Shard {
+    worker: u16,
+    queue: WorkerQueue,
+    plan: Arc<Plan>,
+    models: Arc<ArcSwap<Models>>,
+    profiles: Arc<Profiles>,
+    store: Arc<Store>,
+    clock: Arc<Clock>,
+    outbox: Arc<Outbox>,
+    metrics: Arc<Metrics>,
+    committed: Arc<CommittedEnd>,
+    snapshot_lag_bytes: u64,
+    sequences: HashMap<u16, Sequence>,
+    timers: Timers,
+    dirty: Dirty,
+    /// The latest arrival stamped here.
+    last_now: Timestamp,
+    /// The position last reported to the store as the one to replay from.
+    reported: LogPosition,
+}
+
+/// Users whose stored view is behind, longest behind first.
+#[derive(Default)]
+struct Dirty {
+    /// With a log position before all that the view lacks.
+    queue: VecDeque<(UserId, LogPosition)>,
+    members: HashSet<UserId>,
+}
+
+/// What one commit will hold.
+#[derive(Default)]
+struct Group {
+    entries: Vec<Entry>,
+    /// Firings with the index of the entry that holds them.
+    firings: Vec<(usize, Firing)>,
+}
+
+impl Shard {
+    pub fn new(worker: usize, queue: WorkerQueue, parts: &Parts, profiles: Arc<Profiles>) -> Self {
+        Self {
+            worker: worker as u16,
+            queue,
+            plan: parts.plan.clone(),
+            models: parts.models.clone(),
+            profiles,
+            store: parts.store.clone(),
+            clock: parts.clock.clone(),
+            outbox: parts.outbox.clone(),
+            metrics: parts.metrics.clone(),
+            committed: parts.committed.clone(),
+            snapshot_lag_bytes: parts.snapshot_lag_bytes,
+            sequences: HashMap::new(),
+            timers: Timers::default(),
+            dirty: Dirty::default(),
+            last_now: Timestamp::MIN,
+            reported: LogPosition::START,
+        }
+    }
+
+    pub fn set_sequence(&mut self, virtual_shard: u16, next: u64) {
+        self.sequences.insert(virtual_shard, Sequence { virtual_shard, next });
+    }
+
+    pub fn set_timer(&mut self, user: &UserId, due: Option<Timestamp>) {
+        self.timers.set(user, due);
+    }
+
+    pub fn set_dirty(&mut self, user: UserId, since: LogPosition) {
+        self.dirty.mark(&user, since);
+    }
+
+    /// Works until the queue is closed and empty.
+    pub fn run(mut self) {
+        loop {
+            let message = match self.queue.receiver.recv_timeout(self.idle_time()) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            match message {
+                Some(Message::Batch(batch)) => self.take_in(batch),
+                Some(Message::Advance { to, done }) => {
+                    while self.timers.next_due().is_some_and(|due| due <= to) {
+                        self.run_timers(to);
+                    }
+                    self.commit(Group::default(), move |result| {
+                        // Whoever asked may have gone.
+                        let _ = done.send(result);
+                    });
+                }
+                None => self.report(),
+            }
+            if self.clock.mode() == ClockMode::Wall && self.timers.next_due().is_some() {
+                let now = self.stamp(None);
+                self.run_timers(now);
+            }
+        }
+        self.store_all_dirty();
+    }
+
+    /// How long to wait for a message.
+    fn idle_time(&self) -> Duration {
+        match self.timers.next_due() {
+            Some(due) if self.clock.mode() == ClockMode::Wall => {
+                let wait_ms = due.since(self.clock.now()).as_millis();
+                Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).min(MAX_IDLE)
+            }
+            _ => MAX_IDLE,
+        }
+    }
+
+    /// Tells the store how far this worker's part of the log is in the views,
+    /// so that an idle worker does not lengthen the next recovery.
+    fn report(&mut self) {
+        let behind = self.committed.get().get() - self.reported.get();
+        if behind > self.snapshot_lag_bytes {
+            self.commit(Group::default(), |_| {});
+        }
+    }
+
+    fn take_in(&mut self, batch: Batch) {
+        let n_events = batch.items.len();
+        self.queue.waiting.fetch_sub(n_events, Ordering::AcqRel);
+        let models = self.models.load_full();
+        let mut group = Group::default();
+        let mut results = Vec::with_capacity(n_events);
+        for item in batch.items {
+            let now = self.stamp(item.now);
+            let index = item.index;
+            results.push((index, self.apply(item, now, &models, batch.score.as_deref(), &mut group)));
+        }
+        let reply = batch.reply;
+        self.commit(group, move |result| {
+            // The caller may have gone; the events are in all the same.
+            let _ = reply.send(result.map(|()| results));
+        });
+    }
+
+    /// An input's arrival: never before that of the input before it.
+    fn stamp(&mut self, given: Option<Timestamp>) -> Timestamp {
+        self.last_now = self.last_now.max(given.unwrap_or_else(|| self.clock.now()));
+        self.last_now
+    }
+
+    fn apply(
+        &mut self,
+        item: Item,
+        now: Timestamp,
+        models: &Models,
+        score: Option<&ScoreRequest>,
+        group: &mut Group,
+    ) -> Submitted {
+        let Item { virtual_shard, user, input, .. } = item;
+        let engine = Engine { plan: &self.plan, models };
+        let sequence = self.sequences.entry(virtual_shard).or_insert(Sequence { virtual_shard, next: 0 });
+        let mut steps = Vec::new();
+        let accept = |profile: &mut Profile| {
+            // Recovery may have left a later arrival than a clock that was set back.
+            let now = profile.last_arrival.map_or(now, |last| now.max(last.time));
+            let acceptance = match input {
+                Incoming::Event(event) => engine.accept(&user, profile, event, now, sequence, &mut steps),
+                Incoming::Traits(traits) => {
+                    let input = Input::Traits(traits);
+                    Acceptance::Accepted(engine.identify(&user, profile, input, now, sequence, &mut steps))
+                }
+                Incoming::Link { anonymous_id } => {
+                    let input = Input::Link { anonymous_id };
+                    Acceptance::Accepted(engine.identify(&user, profile, input, now, sequence, &mut steps))
+                }
+            };
+            let wanted = match (acceptance, score) {
+                (Acceptance::Accepted(as_of), Some(request)) => {
+                    Some((request, as_of, profile.read(engine.plan, as_of.time)))
+                }
+                _ => None,
+            };
+            (acceptance, wanted, profile.next_due())
+        };
+        let (acceptance, wanted, due) = match self.profiles.entry(user.clone()) {
+            MapEntry::Occupied(mut occupied) => accept(occupied.get_mut()),
+            MapEntry::Vacant(vacant) => {
+                let mut profile = Profile::new(&self.plan);
+                let answer = accept(&mut profile);
+                // A refused event makes no profile.
+                if profile.last_arrival.is_some() {
+                    vacant.insert(profile);
+                }
+                answer
+            }
+        };
+        self.timers.set(&user, due);
+        let scored = wanted.map(|(request, as_of, vector)| scored(models, request, as_of, true, vector));
+        self.record(&user, virtual_shard, steps, group);
+        Submitted { acceptance, scored }
+    }
+
+    /// Runs the timers due by `until` in due order, up to a bound.
+    fn run_timers(&mut self, until: Timestamp) {
+        let models = self.models.load_full();
+        let mut group = Group::default();
+        for _ in 0..TIMERS_PER_GROUP {
+            let Some((due, user)) = self.timers.first_due(until) else { break };
+            let virtual_shard = user.virtual_shard(VIRTUAL_SHARDS);
+            let sequence = self.sequences.entry(virtual_shard).or_insert(Sequence { virtual_shard, next: 0 });
+            let mut steps = Vec::new();
+            let next = self.profiles.get_mut(&user).and_then(|mut profile| {
+                let engine = Engine { plan: &self.plan, models: &models };
+                engine.run_due(&user, &mut profile, due, sequence, &mut steps);
+                profile.next_due()
+            });
+            self.timers.set(&user, next);
+            self.metrics.pipeline.timers_run.inc();
+            self.metrics.pipeline.timer_delay_seconds.observe(until.since(due).as_seconds());
+            self.record(&user, virtual_shard, steps, &mut group);
+        }
+        if !group.entries.is_empty() {
+            self.commit(group, |_| {});
+        }
+    }
+
+    fn count(&self, decision: &Decision) {
+        for outcome in &decision.outcomes {
+            let trigger = self.plan.triggers.iter().position(|trigger| trigger.name == outcome.trigger);
+            if let Some(trigger) = trigger {
+                self.metrics.triggers.count(trigger, &outcome.action);
+            }
+        }
+    }
+
+    /// Puts the steps into the group as log entries.
+    fn record(&mut self, user: &UserId, virtual_shard: u16, steps: Vec<Step>, group: &mut Group) {
+        if steps.is_empty() {
+            return;
+        }
+        self.dirty.mark(user, self.committed.get());
+        for step in steps {
+            if let Some(decision) = &step.decision {
+                self.count(decision);
+                let entry = group.entries.len();
+                group.firings.extend(decision.firings(user, &self.plan).map(|firing| (entry, firing)));
+            }
+            group.entries.push(Entry {
+                virtual_shard,
+                sequence: step.arrival.sequence,
+                payload: encode_step(&self.plan, user, &step),
+            });
+        }
+    }
+
+    /// Commits a group; `done` runs once it is durable, or has failed, after
+    /// its firings have gone to the outbox.
+    fn commit(&mut self, group: Group, done: impl FnOnce(Result<(), Error>) + Send + 'static) {
+        let mut views = Vec::new();
+        let lag = self.snapshot_lag_bytes;
+        let committed = self.committed.get();
+        while views.len() < SNAPSHOTS_PER_GROUP
+            && let Some(user) = self.dirty.pop_if(|since| committed.get().saturating_sub(since.get()) > lag)
+        {
+            views.extend(self.snapshot(&user));
+        }
+        self.send(group, views, done);
+    }
+
+    fn send(
+        &mut self,
+        group: Group,
+        views: Vec<ViewWrite>,
+        done: impl FnOnce(Result<(), Error>) + Send + 'static,
+    ) {
+        let replay_from = self.dirty.oldest().unwrap_or_else(|| self.committed.get());
+        self.reported = replay_from;
+        let (outbox, mark) = (self.outbox.clone(), self.committed.clone());
+        let firings = group.firings;
+        let commit = Commit {
+            entries: group.entries,
+            views,
+            replay_from: Some((self.worker, replay_from)),
+            done: Box::new(move |result| match result {
+                Ok(committed) => {
+                    let placed = |(entry, firing): (usize, Firing)| (committed.positions[entry], firing);
+                    outbox.push(firings.into_iter().map(placed));
+                    mark.set(committed.end);
+                    done(Ok(()));
+                }
+                Err(error) => done(Err(Error::Store(Arc::new(error)))),
+            }),
+        };
+        if let Err(rejected) = self.store.commit(commit) {
+            (rejected.commit.done)(Err(rejected.error));
+        }
+    }
+
+    fn snapshot(&self, user: &UserId) -> Option<ViewWrite> {
+        let profile = self.profiles.get(user)?;
+        Some(ViewWrite {
+            view: View::Profiles,
+            key: user.key().as_bytes().to_vec(),
+            value: Some(encode_profile(&profile)),
+        })
+    }
+
+    /// Hands every dirty profile to the views: the last thing a worker does.
+    fn store_all_dirty(&mut self) {
+        while self.dirty.oldest().is_some() {
+            let mut views = Vec::new();
+            while views.len() < SNAPSHOTS_PER_GROUP
+                && let Some(user) = self.dirty.pop_if(|_| true)
+            {
+                views.extend(self.snapshot(&user));
+            }
+            self.send(Group::default(), views, |_| {});
+        }
+    }
+}
+
+impl Dirty {
+    fn mark(&mut self, user: &UserId, since: LogPosition) {
+        if !self.members.contains(user) {
+            self.members.insert(user.clone());
+            self.queue.push_back((user.clone(), since));
+        }
+    }
+
+    fn oldest(&self) -> Option<LogPosition> {
+        self.queue.front().map(|(_, since)| *since)
+    }
+
+    fn pop_if(&mut self, test: impl FnOnce(LogPosition) -> bool) -> Option<UserId> {
+        if !test(self.oldest()?) {
+            return None;
+        }
+        let (user, _) = self.queue.pop_front()?;
+        self.members.remove(&user);
+        Some(user)
+    }
+}
