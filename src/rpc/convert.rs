@@ -3,8 +3,10 @@
 mod intake;
 mod reply;
 
-pub use intake::{Intake, Submission};
-pub use reply::{as_of, features, model_score, output_kind, profile, reason, timestamp, user_ref, value};
+pub use intake::Intake;
+pub use reply::{
+    as_of, features, firing, model_score, output_kind, profile, reason, timestamp, user_ref, value,
+};
 
 #[cfg(test)]
 mod tests;

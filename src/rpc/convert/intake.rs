@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::{ClockMode, Limits};
 use crate::engine::event::{Event, EventUid, UserId, Value};
 use crate::engine::time::Timestamp;
+use crate::pipeline::{Incoming, Submission};
 use crate::proto::v1;
 use crate::rpc::error::Refusal;
 use crate::rpc::reason::Reason;
@@ -29,15 +30,6 @@ pub struct Intake {
     clock: Arc<Clock>,
 }
 
-/// A checked event and whose it is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Submission {
-    pub user: UserId,
-    pub event: Event,
-    /// When it arrived, in replay mode.
-    pub arrival_time: Option<Timestamp>,
-}
-
 impl Intake {
     pub fn new(limits: Limits, clock: Arc<Clock>) -> Self {
         Self { limits, clock }
@@ -57,7 +49,17 @@ impl Intake {
             anonymous_id,
             properties: self.properties("properties", event.properties)?,
         };
-        Ok(Submission { user, event, arrival_time })
+        Ok(Submission { user, input: Incoming::Event(event), arrival_time })
+    }
+
+    /// Checks an identification: the traits to set, and the link if it names two ids.
+    pub fn identification(&self, request: v1::IdentifyRequest) -> Result<Vec<Submission>, Refusal> {
+        let (user, anonymous_id) = self.ids(&request.user_id, &request.anonymous_id)?;
+        let arrival_time = self.arrival_time(request.arrival_time)?;
+        let traits = Incoming::Traits(self.properties("traits", request.traits)?);
+        let link = anonymous_id.map(|anonymous_id| Incoming::Link { anonymous_id });
+        let inputs = std::iter::once(traits).chain(link);
+        Ok(inputs.map(|input| Submission { user: user.clone(), input, arrival_time }).collect())
     }
 
     /// Checks an event that is only supposed, and happens now.
@@ -85,7 +87,7 @@ impl Intake {
 
     /// Checks the ids of an event: whose profile it belongs to, and the
     /// visitor id that came along with a known user.
-    pub fn ids(&self, user_id: &str, anonymous_id: &str) -> Result<(UserId, Option<Box<str>>), Refusal> {
+    fn ids(&self, user_id: &str, anonymous_id: &str) -> Result<(UserId, Option<Box<str>>), Refusal> {
         self.id("user_id", user_id)?;
         self.id("anonymous_id", anonymous_id)?;
         match (user_id, anonymous_id) {
@@ -101,7 +103,7 @@ impl Intake {
     }
 
     /// Checks an arrival time; only a replay clock takes one.
-    pub fn arrival_time(&self, time: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, Refusal> {
+    fn arrival_time(&self, time: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, Refusal> {
         const FIELD: &str = "arrival_time";
         let Some(time) = time else { return Ok(None) };
         if self.clock.mode() == ClockMode::Wall {
@@ -112,7 +114,7 @@ impl Intake {
     }
 
     /// Checks an event time; none is that of its arrival.
-    pub fn time(
+    fn time(
         &self,
         time: Option<prost_types::Timestamp>,
         arrival_time: Option<Timestamp>,
@@ -124,7 +126,7 @@ impl Intake {
     }
 
     /// Checks properties or traits; they come sorted by name, each name once.
-    pub fn properties(
+    fn properties(
         &self,
         field: &str,
         properties: BTreeMap<String, v1::Value>,

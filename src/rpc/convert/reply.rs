@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::delivery::Token;
 use crate::engine::event::{UserId, Value};
 use crate::engine::experiment;
+use crate::engine::firing::Firing;
 use crate::engine::model::{Model, OutputKind, Reason, Score};
 use crate::engine::plan::{Plan, TriggerKind, TriggerPlan};
 use crate::engine::profile::Profile;
@@ -108,6 +110,29 @@ pub fn output_kind(kind: OutputKind) -> v1::OutputKind {
         OutputKind::ClassProbability => v1::OutputKind::ClassProbability,
         OutputKind::Value => v1::OutputKind::Value,
         OutputKind::Rank => v1::OutputKind::Rank,
+    }
+}
+
+/// A firing, with its place in a subscription if it goes to one.
+pub fn firing(firing: &Firing, resume_token: Option<Token>) -> v1::Firing {
+    let (model, model_version) = match &firing.model {
+        Some((name, version)) => (name.to_string(), *version),
+        None => (String::new(), 0),
+    };
+    v1::Firing {
+        firing_id: firing.id.to_string(),
+        trigger: firing.trigger.to_string(),
+        user: Some(user_ref(&firing.user)),
+        key: firing.key.as_deref().unwrap_or_default().to_owned(),
+        as_of: Some(as_of(firing.as_of)),
+        score: firing.score,
+        model,
+        model_version,
+        reasons: firing.reasons.iter().map(reason).collect(),
+        variant: firing.variant.as_deref().unwrap_or_default().to_owned(),
+        held_out: firing.held_out,
+        expire_time: Some(timestamp(firing.expires_at)),
+        resume_token: resume_token.map_or_else(String::new, |token| token.to_string()),
     }
 }
 

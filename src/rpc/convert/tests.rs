@@ -7,13 +7,14 @@ use prost_types::Timestamp as ProtoTime;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{ClockMode, Config};
-use crate::engine::event::{EventUid, UserId, Value};
+use crate::engine::event::{Event, EventUid, UserId, Value};
 use crate::engine::plan::{FeatureKind, FeaturePlan};
 use crate::engine::profile::Profile;
 use crate::engine::time::{Arrival, Millis, Timestamp};
 use crate::engine::trigger::Arming;
 use crate::engine::vector::{Slot, Vector};
 use crate::metrics::tests::plan;
+use crate::pipeline::{Incoming, Submission};
 use crate::proto::v1;
 use crate::proto::v1::value::Kind;
 
@@ -33,6 +34,13 @@ fn property(name: &str, kind: Kind) -> BTreeMap<String, v1::Value> {
 
 fn event() -> v1::Event {
     v1::Event { user_id: "ada".into(), r#type: "purchase".into(), ..v1::Event::default() }
+}
+
+fn event_of(submission: Submission) -> Event {
+    match submission.input {
+        Incoming::Event(event) => event,
+        other => panic!("{other:?} is no event"),
+    }
 }
 
 /// Checks what each event is refused for, one line an event.
@@ -73,7 +81,7 @@ fn an_event_becomes_the_engines() {
         .expect("it is within all limits");
     assert_eq!(submission.user, UserId::known("ada"));
     assert_eq!(submission.arrival_time, Some(Timestamp::from_millis(1_700_000_060_000)));
-    let event = submission.event;
+    let event = event_of(submission);
     assert_eq!(event.uid, EventUid::of_id("e1"));
     assert_eq!(event.id.as_deref(), Some("e1"));
     assert_eq!(event.anonymous_id.as_deref(), Some("cookie-1"));
@@ -94,17 +102,18 @@ fn a_visitor_alone_is_a_user_of_their_own() {
     let event = v1::Event { user_id: String::new(), anonymous_id: "ada".into(), ..event() };
     let submission = intake(ClockMode::Wall).event(event).expect("valid");
     assert_eq!(submission.user, UserId::anonymous("ada"));
-    assert_eq!(submission.event.anonymous_id, None);
-    assert_eq!(submission.event.uid, EventUid::UNMINTED);
+    let event = event_of(submission);
+    assert_eq!(event.anonymous_id, None);
+    assert_eq!(event.uid, EventUid::UNMINTED);
 }
 
 #[test]
 fn an_event_without_a_time_happened_when_it_arrived() {
     let intake = intake(ClockMode::Replay);
-    assert_eq!(intake.event(event()).expect("valid").event.time, NOW);
+    assert_eq!(event_of(intake.event(event()).expect("valid")).time, NOW);
     let arrival_time = Some(ProtoTime { seconds: 5, nanos: 0 });
     let submission = intake.event(v1::Event { arrival_time, ..event() }).expect("valid");
-    assert_eq!(submission.event.time, Timestamp::from_millis(5_000));
+    assert_eq!(event_of(submission).time, Timestamp::from_millis(5_000));
 }
 
 #[test]
