@@ -1,6 +1,8 @@
 //! tipoff: a real-time propensity server.
 
+pub mod app;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod connections;

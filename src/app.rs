@@ -1,0 +1,397 @@
+//! The composition root: the only place that knows everyone.
+//!
+//! Built in the order of the data's way, stopped in the same order: first no
+//! calls, then no inputs, then no writes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::config::{Config, Durability};
+use crate::connections::Connections;
+use crate::definitions::{self, Diagnostics};
+use crate::delivery::{self, Cursors, Outbox};
+use crate::engine::plan::Plan;
+use crate::metrics::Metrics;
+use crate::pipeline::{self, Parts, Pipeline, PipelineHandle, Recovered};
+use crate::record::{CONTROL_SHARD, CommittedEnd, Control, VIRTUAL_SHARDS};
+use crate::registry::Registry;
+use crate::rpc::{self, Services};
+use crate::shutdown::{Shutdown, Token};
+use crate::store::{self, Health, Recovery, Store};
+use crate::web::{self, Probe};
+
+/// A running server.
+pub struct App {
+    grpc: SocketAddr,
+    http: SocketAddr,
+    shutdown: Shutdown,
+    drain_deadline: Duration,
+    pipeline: Pipeline,
+    outbox: delivery::Writer,
+    store: Arc<Store>,
+    servers: Vec<JoinHandle<Result<(), Error>>>,
+}
+
+/// What kept the server from starting, or from going on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Definitions(Diagnostics),
+    #[error("store {directory}: {source}", directory = .directory.display())]
+    Store { directory: PathBuf, source: store::Error },
+    #[error("store {directory}: {source}", directory = .directory.display())]
+    Recovery { directory: PathBuf, source: pipeline::RecoveryError },
+    #[error("control log: {0}")]
+    Control(#[from] delivery::CursorError),
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    #[error(transparent)]
+    Rpc(#[from] rpc::ServeError),
+    #[error("HTTP: {0}")]
+    Http(std::io::Error),
+}
+
+/// What the web pages and the readiness check look at.
+struct Overview {
+    started: Instant,
+    config: Config,
+    grpc: SocketAddr,
+    http: SocketAddr,
+    pipeline: PipelineHandle,
+    registry: Arc<Registry>,
+    store: Arc<Store>,
+    shutdown: Token,
+}
+
+impl App {
+    /// Checks the definitions, opens the store, recovers, loads the models and
+    /// serves. Whatever is wrong is found before a port is bound.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let plan = Arc::new(load_definitions(&config)?);
+        let (registry, refused) = Registry::open(&config.models.directory, plan.clone());
+        for refused in &refused {
+            tracing::warn!(model = %refused.model, version = refused.version, reason = %refused.reason, "model refused");
+        }
+        let registry = Arc::new(registry);
+        let metrics = Arc::new(Metrics::new(&plan, config.pipeline.workers, config.pipeline.clock)?);
+
+        let (store, recovery) = open_store(&config, &metrics)?;
+        let (recovered, recovery) = recover(&config, &plan, &store, recovery)?;
+        let committed = Arc::new(CommittedEnd::new(recovery.log_end()));
+        let outbox_worker = config.pipeline.workers as u16;
+        let outbox = Arc::new(Outbox::new(
+            store.clone(),
+            committed.clone(),
+            outbox_worker,
+            config.delivery.max_firings,
+        ));
+        let mut recovered = recovered;
+        outbox.push(std::mem::take(&mut recovered.firings));
+        let cursors = Arc::new(Cursors::new(
+            store.clone(),
+            recovered.sequences.remove(&CONTROL_SHARD).unwrap_or(0),
+            std::mem::take(&mut recovered.cursors),
+            config.limits.subscriptions,
+        ));
+        let clock = Arc::new(Clock::new(config.pipeline.clock));
+        if let Some(last) = recovered.last_arrival {
+            clock.advance(last);
+        }
+        record_start(&plan, &registry, &cursors, &metrics).await?;
+
+        let grpc = bind(config.server.listen, config.limits.connections).await?;
+        let http = bind(config.server.http_listen, config.limits.connections).await?;
+        let (grpc_address, http_address) = (local(&grpc)?, local(&http)?);
+
+        let pipeline = Pipeline::start(
+            Parts {
+                plan,
+                models: registry.current(),
+                store: store.clone(),
+                clock: clock.clone(),
+                outbox: outbox.clone(),
+                metrics: metrics.clone(),
+                committed,
+                workers: config.pipeline.workers,
+                queue_events: config.pipeline.queue_events,
+                snapshot_lag_bytes: config.pipeline.snapshot_lag_bytes,
+            },
+            recovered,
+        );
+        let outbox_writer = outbox.start_writer().map_err(Error::Thread)?;
+
+        let shutdown = Shutdown::new();
+        let guard = rpc::auth::Guard::new(config.server.token.clone(), metrics.clone());
+        let overview = Arc::new(Overview {
+            started: Instant::now(),
+            config: config.clone(),
+            grpc: grpc_address,
+            http: http_address,
+            pipeline: pipeline.handle(),
+            registry: registry.clone(),
+            store: store.clone(),
+            shutdown: shutdown.token(),
+        });
+        let pages = web::router(overview, metrics.clone(), guard.clone());
+        let services = Services {
+            pipeline: pipeline.handle(),
+            outbox,
+            cursors,
+            registry,
+            clock,
+            metrics,
+            guard,
+            shutdown: shutdown.token(),
+        };
+        let (rpc, http_shutdown) = (rpc::Server::build(services, &config)?, shutdown.token());
+        let servers = vec![
+            tokio::spawn(async move { Ok(rpc.serve(grpc).await?) }),
+            tokio::spawn(async move { web::serve(http, pages, http_shutdown).await.map_err(Error::Http) }),
+        ];
+        tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
+        Ok(Self {
+            grpc: grpc_address,
+            http: http_address,
+            shutdown,
+            drain_deadline: config.shutdown.drain_deadline,
+            pipeline,
+            outbox: outbox_writer,
+            store,
+            servers,
+        })
+    }
+
+    /// The gRPC address, with its actual port.
+    pub fn grpc(&self) -> SocketAddr {
+        self.grpc
+    }
+
+    /// The HTTP address, with its actual port.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Resolves when the server drains.
+    pub fn draining(&self) -> Token {
+        self.shutdown.token()
+    }
+
+    /// A switch that others, such as signals, can drain the server with.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Takes no further calls, finishes those under way within the deadline,
+    /// commits what is queued, writes the views and closes the store.
+    pub async fn stop(self) -> Result<(), Error> {
+        self.shutdown.drain();
+        let deadline = tokio::time::Instant::now() + self.drain_deadline;
+        let mut outcome = Ok(());
+        for mut server in self.servers {
+            match tokio::time::timeout_at(deadline, &mut server).await {
+                Ok(Ok(result)) => outcome = outcome.and(result),
+                // A panic has been reported by the panic hook.
+                Ok(Err(_)) => {}
+                Err(_) => {
+                    tracing::warn!("calls still under way at the drain deadline are cut off");
+                    server.abort();
+                }
+            }
+        }
+        let (pipeline, outbox, store) = (self.pipeline, self.outbox, self.store);
+        let closed = tokio::task::spawn_blocking(move || {
+            pipeline.drain();
+            outbox.stop();
+            store.close()
+        });
+        match closed.await {
+            Ok(Ok(())) => tracing::info!("stopped; everything acknowledged is stored"),
+            Ok(Err(error)) => tracing::error!(%error, "the store had stopped before the server did"),
+            Err(_) => {}
+        }
+        outcome
+    }
+}
+
+impl Probe for Overview {
+    fn unready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.shutdown.is_draining() {
+            reasons.push("draining".to_owned());
+        }
+        if let Health::FailStop { reason } = self.store.health() {
+            reasons.push(format!("the store has stopped: {reason}"));
+        }
+        reasons
+    }
+
+    fn status(&self) -> web::Status {
+        let plan = self.pipeline.plan();
+        web::Status {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            unready: self.unready(),
+            clock: web::ClockStatus {
+                mode: self.config.pipeline.clock.name(),
+                now: self.pipeline.clock().now().to_string(),
+            },
+            store: web::StoreStatus {
+                directory: self.config.store.directory.display().to_string(),
+                durability: self.config.store.durability.name(),
+                health: match self.store.health() {
+                    Health::Healthy => "healthy".to_owned(),
+                    Health::FailStop { reason } => reason.to_string(),
+                },
+                profiles: self.pipeline.n_profiles(),
+            },
+            definitions: web::DefinitionsStatus {
+                file: self.config.definitions.file.as_ref().map(|file| file.display().to_string()),
+                digest: plan.digest.to_string(),
+            },
+            models: self
+                .registry
+                .list()
+                .into_iter()
+                .map(|entry| web::ModelStatus {
+                    name: entry.name.to_string(),
+                    version: entry.stable.as_ref().map(|stable| stable.model.version),
+                    refused: entry.refused.iter().map(|refused| refused.reason.to_string()).collect(),
+                })
+                .collect(),
+            listen: web::ListenStatus {
+                grpc: self.grpc,
+                http: self.http,
+                tls: self.config.server.tls.is_some(),
+            },
+        }
+    }
+
+    fn refresh(&self, metrics: &Metrics) {
+        metrics.pipeline.profiles.set(self.pipeline.n_profiles() as i64);
+        metrics.server.clock_seconds.set(self.pipeline.clock().now().as_millis() as f64 / 1_000.0);
+        for (gauge, waiting) in metrics.pipeline.queue_events.iter().zip(self.pipeline.queued_events()) {
+            gauge.set(waiting as i64);
+        }
+    }
+}
+
+fn load_definitions(config: &Config) -> Result<Plan, Error> {
+    match &config.definitions.file {
+        Some(file) => definitions::load(file),
+        None => definitions::compile(""),
+    }
+    .map_err(Error::Definitions)
+}
+
+fn open_store(config: &Config, metrics: &Arc<Metrics>) -> Result<(Arc<Store>, Recovery), Error> {
+    let options = store::Options {
+        n_virtual_shards: VIRTUAL_SHARDS + 1,
+        // The outbox is one more.
+        n_workers: config.pipeline.workers as u16 + 1,
+        durability: match config.store.durability {
+            Durability::Fsync => store::Durability::Fsync,
+            Durability::Interval(interval) => store::Durability::Interval(interval),
+            Durability::Memory => store::Durability::Memory,
+        },
+        segment_bytes: config.store.segment_bytes,
+        group_bytes: config.store.group_bytes,
+        group_window: config.store.group_window,
+        view_interval: config.store.view_interval,
+        view_cache_bytes: config.store.view_cache_bytes,
+        observer: Arc::new(StoreObserver(metrics.clone())),
+        ..store::Options::default()
+    };
+    if !matches!(config.store.durability, Durability::Fsync) {
+        tracing::warn!(
+            durability = config.store.durability.name(),
+            "acknowledged events may be lost with the power"
+        );
+    }
+    let (store, recovery) = Store::open(&config.store.directory, options)
+        .map_err(|source| Error::Store { directory: config.store.directory.clone(), source })?;
+    if let Some(reason) = recovery.views_dropped() {
+        tracing::warn!(reason, "the views are made anew from the log");
+    }
+    if let Some(torn) = recovery.torn_tail() {
+        tracing::warn!(?torn, "cut a group that was never committed from the log's end");
+    }
+    Ok((Arc::new(store), recovery))
+}
+
+/// Recovers under the plan; views made under other definitions are dropped,
+/// and everything is folded anew.
+fn recover(
+    config: &Config,
+    plan: &Plan,
+    store: &Store,
+    recovery: Recovery,
+) -> Result<(Recovered, Recovery), Error> {
+    let started = Instant::now();
+    let of_store = |source| Error::Store { directory: config.store.directory.clone(), source };
+    let known = delivery::stored_definitions(store).map_err(of_store)?;
+    let recovery = if known.as_deref().is_some_and(|digest| digest != &*plan.digest) {
+        tracing::info!("the definitions have changed: features are folded anew from the log");
+        store.reset_views("the definitions have changed").map_err(of_store)?
+    } else {
+        recovery
+    };
+    let recovered = pipeline::recover(plan, &recovery)
+        .map_err(|source| Error::Recovery { directory: config.store.directory.clone(), source })?;
+    tracing::info!(
+        profiles = recovered.profiles.len(),
+        entries = recovered.n_replayed,
+        seconds = started.elapsed().as_secs_f64(),
+        "recovered"
+    );
+    Ok((recovered, recovery))
+}
+
+/// Logs what decisions are made with from here on.
+async fn record_start(
+    plan: &Plan,
+    registry: &Registry,
+    cursors: &Cursors,
+    metrics: &Metrics,
+) -> Result<(), Error> {
+    let mut serving = Vec::new();
+    for entry in registry.list() {
+        if let Some(stable) = &entry.stable {
+            metrics.models.serving(&entry.name, None, stable.model.version);
+            serving.push((entry.name.to_string(), stable.model.version));
+        }
+    }
+    cursors
+        .record(&Control::Definitions { digest: plan.digest.to_string(), source: plan.source.to_string() })
+        .await?;
+    cursors.record(&Control::Models { serving }).await?;
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, max_connections: usize) -> Result<Connections, Error> {
+    Connections::bind(address, max_connections).await.map_err(|source| Error::Listen { address, source })
+}
+
+fn local(connections: &Connections) -> Result<SocketAddr, Error> {
+    connections.local_addr().map_err(Error::Http)
+}
+
+/// Carries what the store does into the metrics.
+struct StoreObserver(Arc<Metrics>);
+
+impl store::Observer for StoreObserver {
+    fn committed(&self, group: &store::Group) {
+        let metrics = &self.0.store;
+        metrics.commit_seconds.observe(group.elapsed.as_secs_f64());
+        metrics.commit_entries.observe(group.n_entries as f64);
+        metrics.commit_bytes.observe(group.bytes as f64);
+    }
+}

@@ -1,0 +1,172 @@
+//! An ordinary gRPC client of the server: what the client commands, the demo
+//! and the load generator use.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+
+use crate::engine::event::UserId;
+use crate::engine::time::Timestamp;
+use crate::event_file::Record;
+use crate::proto::v1;
+use crate::rpc::convert::{timestamp, value};
+use v1::event_service_client::EventServiceClient;
+use v1::model_service_client::ModelServiceClient;
+use v1::profile_service_client::ProfileServiceClient;
+use v1::scoring_service_client::ScoringServiceClient;
+use v1::trigger_service_client::TriggerServiceClient;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Answers may be larger than requests: a batch's scores with their features.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// Where the server is, and how to be let in.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Connect {
+    /// The server's gRPC address; https:// for TLS
+    #[arg(long, env = "TIPOFF_ADDRESS", default_value = "http://127.0.0.1:7600")]
+    pub address: String,
+    /// File that holds the bearer token; TIPOFF_TOKEN holds the token itself
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// PEM file of the certificate authority to trust with https://
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+pub type Transport = InterceptedService<Channel, Bearer>;
+
+/// Connected clients of every service.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub events: EventServiceClient<Transport>,
+    pub scoring: ScoringServiceClient<Transport>,
+    pub profiles: ProfileServiceClient<Transport>,
+    pub triggers: TriggerServiceClient<Transport>,
+    pub models: ModelServiceClient<Transport>,
+}
+
+/// Sets the authorization of every call.
+#[derive(Clone)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl std::fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Bearer(..)" } else { "Bearer(none)" })
+    }
+}
+
+impl Connect {
+    /// To a server on this machine without a token.
+    pub fn to(address: std::net::SocketAddr) -> Self {
+        Self { address: format!("http://{address}"), token_file: None, ca_file: None }
+    }
+
+    pub async fn connect(&self) -> anyhow::Result<Client> {
+        let channel = self.endpoint()?.connect().await.with_context(|| {
+            format!("cannot reach a server at {}; is `tipoff serve` running?", self.address)
+        })?;
+        let bearer = Bearer(self.authorization()?);
+        Ok(Client {
+            events: EventServiceClient::with_interceptor(channel.clone(), bearer.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            scoring: ScoringServiceClient::with_interceptor(channel.clone(), bearer.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            profiles: ProfileServiceClient::with_interceptor(channel.clone(), bearer.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            triggers: TriggerServiceClient::with_interceptor(channel.clone(), bearer.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            models: ModelServiceClient::with_interceptor(channel, bearer)
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+        })
+    }
+
+    fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        let endpoint = Endpoint::from_shared(self.address.clone())
+            .with_context(|| format!("--address {}", self.address))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true);
+        let Some(path) = &self.ca_file else { return Ok(endpoint) };
+        let pem = std::fs::read(path).with_context(|| format!("--ca-file {}", path.display()))?;
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+        endpoint.tls_config(tls).with_context(|| format!("--ca-file {}", path.display()))
+    }
+
+    fn authorization(&self) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
+        let token = match &self.token_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                Some(text.with_context(|| format!("--token-file {}", path.display()))?.trim().to_owned())
+            }
+            None => std::env::var("TIPOFF_TOKEN").ok(),
+        };
+        let Some(token) = token else { return Ok(None) };
+        let Ok(mut value) = format!("Bearer {token}").parse::<MetadataValue<Ascii>>() else {
+            bail!("the token is not visible ASCII");
+        };
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+/// An event as it goes over the wire.
+pub fn event(record: Record) -> v1::Event {
+    let (user_id, anonymous_id) = match &record.user {
+        user if user.is_anonymous() => (String::new(), user.id().to_owned()),
+        user => (user.id().to_owned(), record.event.anonymous_id.as_deref().unwrap_or_default().to_owned()),
+    };
+    let properties =
+        record.event.properties.iter().map(|(name, property)| (name.to_string(), value(property)));
+    v1::Event {
+        user_id,
+        anonymous_id,
+        event_id: record.event.id.map(String::from).unwrap_or_default(),
+        r#type: record.event.kind.into(),
+        time: Some(timestamp(record.event.time)),
+        arrival_time: record.arrival.map(timestamp),
+        properties: properties.collect(),
+    }
+}
+
+/// A time of a reply, in milliseconds; the epoch where it is missing.
+pub fn time(time: Option<&prost_types::Timestamp>) -> Timestamp {
+    time.map_or(Timestamp::from_millis(0), |time| {
+        Timestamp::from_millis(
+            time.seconds.saturating_mul(1_000).saturating_add(i64::from(time.nanos / 1_000_000)),
+        )
+    })
+}
+
+/// The user of a command line: an id, or `anonymous:ID`.
+pub fn user(text: &str) -> v1::UserRef {
+    use v1::user_ref::Id;
+    let id = match text.strip_prefix("anonymous:") {
+        Some(id) => Id::AnonymousId(id.to_owned()),
+        None => Id::UserId(text.to_owned()),
+    };
+    v1::UserRef { id: Some(id) }
+}
+
+/// A user of a reply as the commands print it.
+pub fn user_text(user: Option<&v1::UserRef>) -> String {
+    use v1::user_ref::Id;
+    match user.and_then(|user| user.id.as_ref()) {
+        Some(Id::UserId(id)) => UserId::known(id).to_string(),
+        Some(Id::AnonymousId(id)) => UserId::anonymous(id).to_string(),
+        None => String::new(),
+    }
+}
