@@ -14,7 +14,6 @@ use tonic::transport::{self, Identity, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use super::auth::Guard;
 use super::context::{Context, Services};
 use super::event_service::Events;
 use super::model_service::Models;

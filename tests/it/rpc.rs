@@ -1,0 +1,17 @@
+//! The five services, their errors and their streams.
+
+mod access;
+mod events;
+mod scoring;
+mod triggers;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// The code and the reason of a failed call.
+fn failure(status: &Status) -> (Code, String) {
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("{status:?} carries no ErrorInfo"));
+    assert_eq!(info.domain, "tipoff");
+    (status.code(), info.reason.clone())
+}
