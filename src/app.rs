@@ -58,6 +58,8 @@ pub enum Error {
     Rpc(#[from] rpc::ServeError),
     #[error("HTTP: {0}")]
     Http(std::io::Error),
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
 }
 
 /// What the web pages and the readiness check look at.
@@ -73,6 +75,11 @@ struct Overview {
 }
 
 impl App {
+    /// Checks what the configuration names, without opening the store or a port.
+    pub fn check(config: &Config) -> Result<(), Error> {
+        load_definitions(config).map(drop)
+    }
+
     /// Checks the definitions, opens the store, recovers, loads the models and
     /// serves. Whatever is wrong is found before a port is bound.
     pub async fn start(config: Config) -> Result<Self, Error> {
@@ -85,7 +92,7 @@ impl App {
         let metrics = Arc::new(Metrics::new(&plan, config.pipeline.workers, config.pipeline.clock)?);
 
         let (store, recovery) = open_store(&config, &metrics)?;
-        let (recovered, recovery) = recover(&config, &plan, &store, recovery)?;
+        let (mut recovered, recovery) = recover(&config, &plan, &store, recovery)?;
         let committed = Arc::new(CommittedEnd::new(recovery.log_end()));
         let outbox_worker = config.pipeline.workers as u16;
         let outbox = Arc::new(Outbox::new(
@@ -94,7 +101,6 @@ impl App {
             outbox_worker,
             config.delivery.max_firings,
         ));
-        let mut recovered = recovered;
         outbox.push(std::mem::take(&mut recovered.firings));
         let cursors = Arc::new(Cursors::new(
             store.clone(),

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `tipoff` binary: see [`tipoff::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tipoff::cli::run()
+}

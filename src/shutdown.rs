@@ -9,7 +9,7 @@ use tokio::sync::watch;
 pub const EXIT_FORCED: i32 = 130;
 
 /// Tells everyone who holds a [`Token`] to stop taking work.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Shutdown {
     draining: watch::Sender<bool>,
 }

@@ -9,7 +9,7 @@ use crate::definitions::{self, Diagnostics};
 use crate::engine::plan::Plan;
 
 /// Exit code of a check that found mistakes.
-const MISTAKES: u8 = 2;
+const MISTAKES: u8 = super::EXIT_USAGE;
 
 /// Checks a definitions file or folder. A plan is summed up on standard
 /// output; mistakes go to standard error, or with `json` to standard output,

@@ -45,12 +45,14 @@ impl Events {
         &self,
         events: Vec<v1::Event>,
         score: Option<v1::ScoreOptions>,
+        clock_time: Option<prost_types::Timestamp>,
         overload: Overload,
     ) -> Result<Vec<v1::EventResult>, Refusal> {
         let started = Instant::now();
         let context = &*self.context;
         context.check_batch("events", events.len())?;
         let options = score.map(|score| context.options("score", score)).transpose()?;
+        let clock_time = context.intake.replay_time("clock_time", clock_time)?;
 
         // Results by place; those of submitted events come later.
         let mut results = Vec::with_capacity(events.len());
@@ -65,9 +67,6 @@ impl Events {
                 Err(refusal) => results.push(self.refused(refusal)),
             }
         }
-        if submissions.is_empty() {
-            return Ok(results);
-        }
         let request = options.map(|options| options.request);
         let submitted = context.parts.pipeline.submit(submissions, request).await;
         if let Some(error) = common_error(&submitted)
@@ -80,6 +79,9 @@ impl Events {
                 Ok(submitted) => self.result(submitted),
                 Err(error) => self.refused(error.into()),
             };
+        }
+        if let Some(to) = clock_time {
+            context.parts.pipeline.advance(to).await?;
         }
         let metrics = &context.parts.metrics.ingest;
         metrics.batch_events.observe(results.len() as f64);
@@ -162,8 +164,8 @@ impl EventService for Events {
         &self,
         request: Request<v1::IngestRequest>,
     ) -> Result<Response<v1::IngestResponse>, Status> {
-        let request = request.into_inner();
-        match Events::ingest(self, request.events, request.score, Overload::FailsTheCall).await {
+        let v1::IngestRequest { events, score, clock_time } = request.into_inner();
+        match Events::ingest(self, events, score, clock_time, Overload::FailsTheCall).await {
             Ok(results) => Ok(Response::new(v1::IngestResponse { results })),
             Err(refusal) => Err(self.context.fail(refusal)),
         }

@@ -120,7 +120,8 @@ impl TestServer {
 
     /// Ingests events, all of which must be accepted.
     pub async fn accept(&self, events: impl IntoIterator<Item = v1::Event>) -> Vec<v1::EventResult> {
-        let request = v1::IngestRequest { events: events.into_iter().collect(), score: None };
+        let request =
+            v1::IngestRequest { events: events.into_iter().collect(), ..v1::IngestRequest::default() };
         let results = self.events().ingest(request).await.expect("the batch is taken").into_inner().results;
         for result in &results {
             assert_eq!(result.status(), v1::EventStatus::Accepted, "{result:?}");

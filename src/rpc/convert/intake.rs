@@ -39,7 +39,7 @@ impl Intake {
     pub fn event(&self, event: v1::Event) -> Result<Submission, Refusal> {
         let (user, anonymous_id) = self.ids(&event.user_id, &event.anonymous_id)?;
         self.id("event_id", &event.event_id)?;
-        let arrival_time = self.arrival_time(event.arrival_time)?;
+        let arrival_time = self.replay_time("arrival_time", event.arrival_time)?;
         let id = Some(event.event_id).filter(|id| !id.is_empty());
         let event = Event {
             uid: id.as_deref().map_or(EventUid::UNMINTED, EventUid::of_id),
@@ -55,7 +55,7 @@ impl Intake {
     /// Checks an identification: the traits to set, and the link if it names two ids.
     pub fn identification(&self, request: v1::IdentifyRequest) -> Result<Vec<Submission>, Refusal> {
         let (user, anonymous_id) = self.ids(&request.user_id, &request.anonymous_id)?;
-        let arrival_time = self.arrival_time(request.arrival_time)?;
+        let arrival_time = self.replay_time("arrival_time", request.arrival_time)?;
         let traits = Incoming::Traits(self.properties("traits", request.traits)?);
         let link = anonymous_id.map(|anonymous_id| Incoming::Link { anonymous_id });
         let inputs = std::iter::once(traits).chain(link);
@@ -102,15 +102,18 @@ impl Intake {
         }
     }
 
-    /// Checks an arrival time; only a replay clock takes one.
-    fn arrival_time(&self, time: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, Refusal> {
-        const FIELD: &str = "arrival_time";
+    /// Checks a time that moves the clock, such as an arrival; only a replay clock takes one.
+    pub fn replay_time(
+        &self,
+        field: &str,
+        time: Option<prost_types::Timestamp>,
+    ) -> Result<Option<Timestamp>, Refusal> {
         let Some(time) = time else { return Ok(None) };
         if self.clock.mode() == ClockMode::Wall {
             let message = "this server goes by the wall clock; arrival times need `clock = \"replay\"`";
-            return Err(Refusal::of_field(Reason::ArrivalTimeRefused, FIELD, message));
+            return Err(Refusal::of_field(Reason::ArrivalTimeRefused, field, message));
         }
-        checked_time(FIELD, time, YEAR_1970).map(Some)
+        checked_time(field, time, YEAR_1970).map(Some)
     }
 
     /// Checks an event time; none is that of its arrival.

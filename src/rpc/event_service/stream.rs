@@ -75,8 +75,9 @@ impl State {
 }
 
 async fn acknowledge(events: Events, request: v1::IngestStreamRequest) -> Acknowledgement {
-    match events.ingest(request.events, request.score, Overload::IsAnswered).await {
-        Ok(results) => Ok(v1::IngestStreamResponse { batch_id: request.batch_id, results }),
+    let v1::IngestStreamRequest { batch_id, events: batch, score, clock_time } = request;
+    match events.ingest(batch, score, clock_time, Overload::IsAnswered).await {
+        Ok(results) => Ok(v1::IngestStreamResponse { batch_id, results }),
         Err(refusal) => Err(events.context.fail(refusal)),
     }
 }

@@ -22,7 +22,11 @@ async fn each_event_has_its_own_result_in_order() {
         v1::Event { arrival_time: Some(at(1_200_000)), ..event("ada", "page_view", 1_300_000) },
         event("grace", "page_view", 1_200_001),
     ];
-    let answer = server.events().ingest(v1::IngestRequest { events, score: None }).await.expect("taken");
+    let answer = server
+        .events()
+        .ingest(v1::IngestRequest { events, score: None, clock_time: None })
+        .await
+        .expect("taken");
     let results: Vec<_> = answer
         .get_ref()
         .results
@@ -55,7 +59,7 @@ async fn an_event_can_be_tracked_and_scored_in_one_call() {
     let server = TestServer::start(&[]).await;
     let events = (0..4).map(|i| event("ada", "page_view", 1_000_000 + i)).collect();
     let score = v1::ScoreOptions { include_features: true, ..v1::ScoreOptions::default() };
-    let request = v1::IngestRequest { events, score: Some(score) };
+    let request = v1::IngestRequest { events, score: Some(score), clock_time: None };
     let answer = server.events().ingest(request).await.expect("taken").into_inner();
     let seen: Vec<_> = answer
         .results
@@ -75,7 +79,11 @@ async fn an_event_can_be_tracked_and_scored_in_one_call() {
 async fn a_call_fails_as_a_whole_only_for_what_is_wrong_with_all_of_it() {
     let server = TestServer::start(&[("limits.batch_events", "2"), ("limits.message_bytes", "1KiB")]).await;
     let mut events = server.events();
-    let batch = |n, score| v1::IngestRequest { events: vec![event("ada", "page_view", 1); n], score };
+    let batch = |n, score| v1::IngestRequest {
+        events: vec![event("ada", "page_view", 1); n],
+        score,
+        clock_time: None,
+    };
     let status = events.ingest(batch(3, None)).await.expect_err("too many events");
     assert_eq!(failure(&status), (Code::ResourceExhausted, "BATCH_TOO_LARGE".into()));
     let score = v1::ScoreOptions { models: vec!["byus".into()], ..v1::ScoreOptions::default() };
@@ -83,7 +91,7 @@ async fn a_call_fails_as_a_whole_only_for_what_is_wrong_with_all_of_it() {
     assert_eq!(failure(&status), (Code::NotFound, "MODEL_UNKNOWN".into()));
     let long = v1::Event { user_id: "x".repeat(2_000), ..event("", "page_view", 1) };
     let status = events
-        .ingest(v1::IngestRequest { events: vec![long], score: None })
+        .ingest(v1::IngestRequest { events: vec![long], score: None, clock_time: None })
         .await
         .expect_err("too large a message");
     assert_eq!(status.code(), Code::OutOfRange);
@@ -122,6 +130,7 @@ async fn a_bad_batch_ends_the_stream_after_those_before_it() {
         batch_id,
         events: vec![event("ada", "page_view", 1_000_000); n],
         score: None,
+        clock_time: None,
     };
     let batches = tokio_stream::iter([batch(1, 2), batch(2, 3), batch(3, 1)]);
     let answers = server.events().ingest_stream(batches).await.expect("it opens").into_inner();
@@ -142,6 +151,7 @@ async fn an_open_stream_does_not_keep_a_draining_server() {
         batch_id: 7,
         events: vec![event("ada", "page_view", 1_000_000)],
         score: None,
+        clock_time: None,
     };
     requests.send(batch).await.expect("the stream is open");
     assert_eq!(answers.message().await.expect("no failure").expect("acknowledged").batch_id, 7);
@@ -194,9 +204,9 @@ async fn what_finds_no_room_is_refused_and_not_counted() {
     let calls = (0..200).map(|_| {
         let mut events = server.events();
         let event = v1::Event { time: None, arrival_time: None, ..event("ada", "page_view", 0) };
-        tokio::spawn(
-            async move { events.ingest(v1::IngestRequest { events: vec![event], score: None }).await },
-        )
+        tokio::spawn(async move {
+            events.ingest(v1::IngestRequest { events: vec![event], score: None, clock_time: None }).await
+        })
     });
     let calls: Vec<_> = calls.collect();
     let mut n_accepted = 0;
