@@ -111,6 +111,7 @@ async fn a_stream_acknowledges_each_batch_in_order() {
             })
             .collect(),
         score: None,
+        clock_time: None,
     });
     let mut answers =
         server.events().ingest_stream(tokio_stream::iter(batches)).await.expect("it opens").into_inner();
