@@ -83,9 +83,11 @@ impl Raw {
         if length > MAX_PAYLOAD_BYTES { Err(Fault::Length) } else { Ok(length) }
     }
 
-    /// Whether it could be a header of this version: a cheap test before the checksum.
-    pub fn is_plausible(&self) -> bool {
-        self.0[8] == VERSION && kind(self.0[9]).is_some()
+    /// Whether it claims to be of another group, written after a sync: a cheap test before the checksum.
+    pub fn claims_sync_before_other_than(&self, group: u16) -> bool {
+        let flags = u16::from_le_bytes(array(&self.0[10..12]));
+        let own_group = u16::from_le_bytes(array(&self.0[14..16]));
+        self.0[8] == VERSION && kind(self.0[9]).is_some() && flags == SYNCED_BEFORE && own_group != group
     }
 
     pub fn verify(&self, seal: Seal, position: LogPosition, payload: &[u8]) -> Result<Header, Fault> {

@@ -9,7 +9,7 @@
 use std::fs;
 
 use super::super::error::{Error, Fault};
-use super::frame::{self, Kind, Raw, SYNCED_BEFORE, Seal};
+use super::frame::{Kind, Raw, Seal};
 use super::reader::{SegmentReader, Step};
 use super::segment::{self, Segment};
 use super::sequences::Sequences;
@@ -96,17 +96,18 @@ fn was_synced(segment: &Segment, broken: u64, group: u64) -> Result<bool, Error>
     let start = usize::try_from(broken).unwrap_or(usize::MAX).saturating_add(1);
     Ok((start..file.len()).any(|offset| {
         let position = segment.header.base.after(offset as u64 - segment::HEADER_BYTES);
-        whole_frame(&file[offset..], seal, position)
-            .is_some_and(|header| header.group != group as u16 && header.flags & SYNCED_BEFORE != 0)
+        is_later_group(&file[offset..], seal, position, group as u16)
     }))
 }
 
-fn whole_frame(bytes: &[u8], seal: Seal, position: LogPosition) -> Option<frame::Header> {
-    let (header, rest) = bytes.split_first_chunk()?;
+/// Whether there is a whole frame of another group than `group`, written after a sync.
+fn is_later_group(bytes: &[u8], seal: Seal, position: LogPosition, group: u16) -> bool {
+    let Some((header, rest)) = bytes.split_first_chunk() else { return false };
     let raw = Raw::new(*header);
-    if !raw.is_plausible() {
-        return None;
-    }
-    let payload = rest.get(..raw.length().ok()?)?;
-    raw.verify(seal, position, payload).ok()
+    raw.claims_sync_before_other_than(group)
+        && raw
+            .length()
+            .ok()
+            .and_then(|length| rest.get(..length))
+            .is_some_and(|payload| raw.verify(seal, position, payload).is_ok())
 }
