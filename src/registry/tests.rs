@@ -123,6 +123,29 @@ fn publish_good(models: &Path, base: f64) -> Published {
     publish(models, draft("buy", &forest(base), &golden(base)), &plan()).expect("a good artifact")
 }
 
+/// Artifacts on disk outlive the code that wrote them: version 1 stays readable,
+/// and what is written is version 1 as long as it says so.
+#[test]
+fn format_version_1_is_read_and_written() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
+    let loaded = load(&fixture.join("buy/1"), "buy", 1, &plan()).expect("version 1 is readable");
+    assert_eq!(loaded.model.score_row(&[1.0, 1.0]).0, 0.7);
+    assert!(loaded.manifest.training.is_some() && loaded.manifest.metrics.is_some());
+
+    let models = tempfile::tempdir().expect("folder");
+    let (forest, golden) = (forest(0.0), golden(0.0));
+    let mut draft = draft("buy", &forest, &golden);
+    draft.manifest.training = loaded.manifest.training.clone();
+    draft.manifest.metrics = loaded.manifest.metrics.clone();
+    draft.manifest.thresholds = loaded.manifest.thresholds.clone();
+    let written = publish(models.path(), draft, &plan()).expect("a good artifact").dir;
+    for file in ["manifest.json", "forest.json", "golden.jsonl", "notes.txt"] {
+        let [written, fixture] =
+            [&written, &fixture.join("buy/1")].map(|dir| fs::read_to_string(dir.join(file)).expect("file"));
+        assert_eq!(written, fixture, "{file}");
+    }
+}
+
 /// Rewrites a JSON file in place.
 fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut Value)) {
     let content = fs::read(dir.join(file)).expect("file");

@@ -40,10 +40,10 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = TrainerName::Forust)]
     pub trainer: TrainerName,
     /// The most trees; fewer are kept if they do better on the calibration part
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=5_000))]
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=5_000))]
     pub trees: u16,
     /// Splits on the longest way to a leaf
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub depth: u8,
     #[arg(long, value_name = "RATE", default_value_t = 0.05)]
     pub learning_rate: f64,

@@ -2,7 +2,7 @@ use ::gbdt::decision_tree::Data;
 use ndarray::Array2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use tipoff::engine::forest::{Node, Split};
+use tipoff::engine::forest::{Node, Side, Split, Tree};
 use tipoff::engine::model::Link;
 
 use super::*;
@@ -38,6 +38,13 @@ fn splits(forest: &Forest) -> impl Iterator<Item = &Split> {
     })
 }
 
+fn depth(tree: &Tree, node: usize) -> usize {
+    match tree.nodes[node] {
+        Node::Leaf(_) => 0,
+        Node::Split(split) => 1 + depth(tree, split.left as usize).max(depth(tree, split.right as usize)),
+    }
+}
+
 /// Rows of other values, and of values on every threshold and beside it.
 fn probes(forest: &Forest) -> Array2<f64> {
     let (random, _) = data(500, 99);
@@ -61,8 +68,8 @@ fn forust_is_exported_bit_for_bit() {
     let booster = forust::fit(SETTINGS, x.view(), &y).expect("fits");
     let forest = forust::export(&booster, 5).expect("exports");
     assert_eq!(forest.trees().len(), 30);
-    assert!(splits(&forest).any(|split| split.missing == tipoff::engine::forest::Side::Left));
-    assert!(splits(&forest).any(|split| split.missing == tipoff::engine::forest::Side::Right));
+    assert!(splits(&forest).any(|split| split.missing == Side::Left));
+    assert!(splits(&forest).any(|split| split.missing == Side::Right));
     let probes = probes(&forest);
     let columns: Vec<f64> = probes.t().iter().copied().collect();
     let own = booster.predict(&forust_ml::Matrix::new(&columns, probes.nrows(), 5), false);
@@ -120,6 +127,7 @@ fn both_trainers_find_the_signal_and_do_so_again() {
         assert!(loss < 0.9 * constant, "{}: {loss} is no better than {constant}", trainer.name());
         assert_eq!(forest, train(), "{} is not deterministic", trainer.name());
         assert_eq!(forest.trees()[0].nodes[0].cover(), 4_000.0);
+        assert_eq!(forest.trees().iter().map(|tree| depth(tree, 0)).max(), Some(SETTINGS.depth));
         assert!(forest.expected().is_some());
     }
 }
