@@ -34,6 +34,7 @@ pub struct App {
     pipeline: Pipeline,
     outbox: delivery::Writer,
     store: Arc<Store>,
+    metrics: Arc<Metrics>,
     servers: Vec<JoinHandle<Result<(), Error>>>,
 }
 
@@ -154,7 +155,7 @@ impl App {
             cursors,
             registry,
             clock,
-            metrics,
+            metrics: metrics.clone(),
             guard,
             shutdown: shutdown.token(),
         };
@@ -172,6 +173,7 @@ impl App {
             pipeline,
             outbox: outbox_writer,
             store,
+            metrics,
             servers,
         })
     }
@@ -184,6 +186,15 @@ impl App {
     /// The HTTP address, with its actual port.
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// The definitions that are served.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.pipeline.handle().plan().clone()
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Resolves when the server drains.

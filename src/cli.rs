@@ -12,6 +12,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::demo;
+
 /// What was given is wrong: definitions, configuration, arguments.
 pub const EXIT_USAGE: u8 = 2;
 
@@ -25,6 +27,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Watch a year of a real shop go through the server
+    Demo(demo::Args),
     /// Run the server
     Serve(serve::Args),
     /// Check a definitions file and report every mistake at once
@@ -44,6 +48,7 @@ pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(args) => return serve::run(args),
         Command::Check { file, json } => return check::check(&file, json),
+        Command::Demo(args) => demo::run(&args),
         Command::Simulate(args) => simulate::run(&args),
     };
     match outcome {

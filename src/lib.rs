@@ -8,6 +8,7 @@ pub mod config;
 pub mod connections;
 pub mod definitions;
 pub mod delivery;
+pub mod demo;
 pub mod engine;
 pub mod event_file;
 pub mod metrics;

@@ -28,7 +28,7 @@ const N_REASONS: usize = 3;
 pub struct TriggerState {
     /// Score triggers: fired, and not yet back over the exit threshold.
     pub fired: bool,
-    /// The gate that last stopped it, so that a standing suppression is recorded once.
+    /// The gate that last stopped it; a score trigger's standing suppression is recorded once.
     pub suppressed_by: Option<Gate>,
     pub last_fired: Option<Timestamp>,
     /// The user's arm of the holdout, recorded at first exposure.
@@ -208,7 +208,7 @@ pub fn fold_outcome(state: &mut TriggerState, outcome: &Outcome, now: Timestamp,
             state.last_fired = Some(now);
             state.held_out.get_or_insert(matches!(outcome.action, Action::HeldOut { .. }));
         }
-        Action::Suppressed { gate } => state.suppressed_by = is_score.then_some(*gate),
+        Action::Suppressed { gate } => state.suppressed_by = Some(*gate),
         Action::Rearmed => {
             state.fired = false;
             state.suppressed_by = None;

@@ -1,6 +1,6 @@
 //! Scoring, and which artifacts do it.
 
-use prometheus::{Histogram, IntGaugeVec, Result};
+use prometheus::{Histogram, IntCounter, IntGaugeVec, Result};
 
 use super::register::Register;
 use crate::engine::plan::Plan;
@@ -12,13 +12,21 @@ pub struct Models {
     pub score_seconds: Vec<Histogram>,
     /// Time of answering one user's scores, features included.
     pub query_seconds: Histogram,
+    /// By index into the plan's models: scores that decisions were made on.
+    pub decided: Vec<IntCounter>,
     info: IntGaugeVec,
 }
 
 impl Models {
     pub(super) fn new(register: &Register<'_>, plan: &Plan) -> Result<Self> {
         let score = register.seconds_by("tipoff_score_seconds", "Time to score one row.", &["model"])?;
+        let decided = register.counters(
+            "tipoff_scores_total",
+            "Scores that decisions were made on, by model.",
+            &["model"],
+        )?;
         Ok(Self {
+            decided: plan.models.iter().map(|model| decided.with_label_values(&[&*model.name])).collect(),
             score_seconds: plan.models.iter().map(|model| score.with_label_values(&[&*model.name])).collect(),
             query_seconds: register.seconds(
                 "tipoff_score_query_seconds",

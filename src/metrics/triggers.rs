@@ -49,6 +49,11 @@ impl Triggers {
         Ok(Self { by_trigger: by_trigger.collect() })
     }
 
+    /// Firings to be delivered, of all triggers.
+    pub fn n_fired(&self) -> u64 {
+        self.by_trigger.iter().map(|trigger| trigger.fired.get()).sum()
+    }
+
     /// Counts what a trigger, by index into the plan's, did.
     pub fn count(&self, trigger: usize, action: &Action) {
         let Some(counters) = self.by_trigger.get(trigger) else { return };

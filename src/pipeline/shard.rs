@@ -290,6 +290,9 @@ impl Shard {
     }
 
     fn count(&self, decision: &Decision) {
+        for score in &decision.scores {
+            self.metrics.models.decided[score.model].inc();
+        }
         for outcome in &decision.outcomes {
             let trigger = self.plan.triggers.iter().position(|trigger| trigger.name == outcome.trigger);
             if let Some(trigger) = trigger {
