@@ -180,14 +180,22 @@ impl Outbox {
         let oldest = oldest.unwrap_or_default();
         *n_stored = *n_stored + views.len() - oldest.len();
         views.extend(oldest.into_iter().map(|(key, _)| ViewWrite { view: View::Outbox, key, value: None }));
+        let (done, answered) = mpsc::channel();
         let commit = Commit {
             entries: Vec::new(),
             views,
             replay_from: Some((self.worker, replay_from)),
-            done: Box::new(|_| {}),
+            done: Box::new(move |result| {
+                // This thread waits for it below.
+                let _ = done.send(result);
+            }),
         };
         // A store that has stopped says so by its health; the firings stay here, and in the log.
-        if self.store.commit(commit).is_err() || self.store.flush_views().is_err() {
+        // A flush covers only what has been answered.
+        let stored = self.store.commit(commit).is_ok()
+            && matches!(answered.recv(), Ok(Ok(_)))
+            && self.store.flush_views().is_ok();
+        if !stored {
             return false;
         }
         *reported = replay_from;
