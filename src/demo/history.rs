@@ -55,7 +55,7 @@ pub async fn play(server: &DemoServer, pace: Pace) -> Result<()> {
     let started = Instant::now();
     let mut firings = subscribe(&client).await?;
     let mut counts = Counts::default();
-    let mut screen = Screen::new(days_between(first.event.time, end));
+    let mut screen = Screen::new(days_between(first.event.time, end), &plan);
     let (requests, receiver) = mpsc::channel(16);
     let mut events = client.events.clone();
     let mut answers = events.ingest_stream(ReceiverStream::new(receiver)).await?.into_inner();

@@ -1,14 +1,17 @@
 //! What there is to watch: progress, counts and the latest firings.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::client::{time, user_text};
+use crate::engine::plan::Plan;
 use crate::proto::v1;
 
-/// Firings that stay in view.
-const N_FIRINGS: usize = 8;
+/// Firings of each trigger that stay in view, so that a frequent one does not
+/// drive out a rare one.
+const N_LATEST: usize = 3;
 /// Without a terminal, so often a line.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -16,15 +19,15 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Screen {
     progress: ProgressBar,
     counts: ProgressBar,
-    firings: Vec<ProgressBar>,
-    latest: Vec<String>,
+    lines: Vec<ProgressBar>,
+    latest: BTreeMap<String, VecDeque<String>>,
     /// When the last plain line was written; none on a terminal.
     plain: Option<Instant>,
 }
 
 impl Screen {
     /// `length` is in the unit of [`Screen::progress`].
-    pub fn new(length: u64) -> Self {
+    pub fn new(length: u64, plan: &Plan) -> Self {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let style = |template: &str| {
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -37,9 +40,9 @@ impl Screen {
             line
         };
         let counts = line();
-        let firings = (0..N_FIRINGS).map(|_| line()).collect();
+        let lines = (0..N_LATEST * plan.triggers.len()).map(|_| line()).collect();
         let plain = bars.is_hidden().then(Instant::now);
-        Self { progress, counts, firings, latest: Vec::new(), plain }
+        Self { progress, counts, lines, latest: BTreeMap::new(), plain }
     }
 
     pub fn progress(&mut self, position: u64, message: String, counts: String) {
@@ -56,12 +59,13 @@ impl Screen {
     }
 
     pub fn firing(&mut self, firing: &v1::Firing) {
-        self.latest.push(describe(firing));
-        if self.latest.len() > N_FIRINGS {
-            self.latest.remove(0);
+        let latest = self.latest.entry(firing.trigger.clone()).or_default();
+        latest.push_back(describe(firing));
+        if latest.len() > N_LATEST {
+            latest.pop_front();
         }
         if self.plain.is_none() {
-            for (line, text) in self.firings.iter().zip(&self.latest) {
+            for (line, text) in self.lines.iter().zip(self.latest.values().flatten()) {
                 line.set_message(text.clone());
             }
         }
@@ -70,14 +74,14 @@ impl Screen {
     /// Leaves the last view standing.
     pub fn finish(self) {
         if self.plain.is_some() {
-            for line in &self.latest {
+            for line in self.latest.values().flatten() {
                 eprintln!("  {line}");
             }
             return;
         }
         self.progress.abandon();
         self.counts.abandon();
-        for line in &self.firings {
+        for line in &self.lines {
             line.abandon();
         }
     }

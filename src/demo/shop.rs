@@ -40,7 +40,7 @@ pub async fn play(server: &DemoServer, pace: Pace) -> Result<()> {
     );
     let silence = pace.cart_wait + Duration::from_secs(2);
     let total = pace.shop_open + silence;
-    let mut screen = Screen::new(total.as_millis() as u64);
+    let mut screen = Screen::new(total.as_millis() as u64, &server.app.plan());
     let (requests, receiver) = mpsc::channel(16);
     let mut events = client.events.clone();
     let mut answers = events.ingest_stream(ReceiverStream::new(receiver)).await?.into_inner();
