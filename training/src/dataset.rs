@@ -58,7 +58,14 @@ pub struct Parts {
 #[derive(Clone, Copy, Debug)]
 pub struct Shares {
     pub calibration: f64,
-    pub holdout: f64,
+    pub holdout: Holdout,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Holdout {
+    Share(f64),
+    /// Decisions from this time on; no label of an earlier part looks beyond it.
+    From(Timestamp),
 }
 
 /// Replays history and takes a row at every decision of the model (an index
@@ -153,7 +160,8 @@ impl Dataset {
     }
 
     /// Splits by time, leaving `horizon` out behind the training part, and
-    /// behind the calibration part as well if that leaves half of the time.
+    /// behind the calibration part as well if that leaves half of the time, or
+    /// if the start of the hold-out is given.
     ///
     /// A calibration has few parameters: labels of it that look into the
     /// hold-out matter little, while a model could learn them by heart.
@@ -163,9 +171,10 @@ impl Dataset {
         };
         let span = last.since(first);
         let left_by = |n_gaps: i64| span.as_millis() - n_gaps * horizon.as_millis();
-        let (left, gap_after_calibration) = match left_by(2) {
-            left if 2 * left >= span.as_millis() => (left, horizon),
-            _ => (left_by(1), Millis::ZERO),
+        let (left, gap_after_calibration) = match (shares.holdout, left_by(2)) {
+            (Holdout::From(_), left) => (left, horizon),
+            (Holdout::Share(_), left) if 2 * left >= span.as_millis() => (left, horizon),
+            (Holdout::Share(_), _) => (left_by(1), Millis::ZERO),
         };
         ensure!(
             left > 0,
@@ -173,7 +182,10 @@ impl Dataset {
              between training and calibration: more history, or a shorter horizon, is needed"
         );
         let share = |share: f64| Millis::new((left as f64 * share) as i64);
-        let holdout_from = last.before(share(shares.holdout));
+        let holdout_from = match shares.holdout {
+            Holdout::Share(holdout) => last.before(share(holdout)),
+            Holdout::From(from) => from,
+        };
         let calibration_to = holdout_from.before(gap_after_calibration);
         let calibration_from = calibration_to.before(share(shares.calibration));
         let parts = Parts {
@@ -226,7 +238,7 @@ mod tests {
         Millis::new(n * Millis::DAY.as_millis())
     }
 
-    const SHARES: Shares = Shares { calibration: 0.2, holdout: 0.3 };
+    const SHARES: Shares = Shares { calibration: 0.2, holdout: Holdout::Share(0.3) };
 
     #[test]
     fn parts_are_a_horizon_apart() {
@@ -251,6 +263,21 @@ mod tests {
         // 80 days, of which 24 and 16.
         let first = |part: &Dataset| part.x[(0, 0)];
         assert_eq!((parts.train.len(), first(&parts.calibration), first(&parts.holdout)), (40, 80.0, 96.0));
+    }
+
+    #[test]
+    fn nothing_looks_beyond_a_given_start_of_the_holdout() {
+        let from =
+            |day: i64| Shares { holdout: Holdout::From(Timestamp::default().after(days(day))), ..SHARES };
+        let parts = daily(121).split(days(40), from(100)).expect("splits");
+        assert_eq!((parts.gap_after_train, parts.gap_after_calibration), (days(40), days(40)));
+        // A fifth of the 40 days that two gaps leave.
+        let span = |part: &Dataset| (part.x[(0, 0)], part.x[(part.len() - 1, 0)]);
+        assert_eq!(span(&parts.train), (0.0, 11.0));
+        assert_eq!(span(&parts.calibration), (52.0, 59.0));
+        assert_eq!(span(&parts.holdout), (100.0, 120.0));
+        let error = daily(121).split(days(40), from(80)).expect_err("nothing to train on");
+        assert!(error.to_string().contains("0 of 0 rows have the label in the training part"));
     }
 
     #[test]

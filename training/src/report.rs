@@ -29,6 +29,9 @@ pub struct Report {
     pub calibrations: BTreeMap<String, f64>,
     /// On the hold-out, by ascending probability.
     pub reliability: Vec<Bin>,
+    /// On the calibration part, by descending threshold: what to choose a
+    /// trigger's threshold by, so that the hold-out stays a test of it.
+    pub calibration_thresholds: Vec<Threshold>,
     /// On the hold-out, by descending threshold.
     pub thresholds: Vec<Threshold>,
     /// The most important features on the hold-out, most important first.
@@ -146,17 +149,11 @@ impl fmt::Display for Report {
         for bin in &self.reliability {
             writeln!(f, "{:>10.4} {:>10.4} {:>8}", bin.mean_probability, bin.rate, bin.rows)?;
         }
-        writeln!(
-            f,
-            "\nacting at and above a threshold on the hold-out\n{:>10} {:>10} {:>8} {:>8}",
-            "threshold", "precision", "recall", "share"
-        )?;
-        for row in &self.thresholds {
-            writeln!(
-                f,
-                "{:>10.4} {:>10.4} {:>8.4} {:>8.4}",
-                row.threshold, row.precision, row.recall, row.share
-            )?;
+        for (part, thresholds) in
+            [("calibration part", &self.calibration_thresholds), ("hold-out", &self.thresholds)]
+        {
+            writeln!(f, "\nacting at and above a threshold on the {part}")?;
+            write_thresholds(f, thresholds)?;
         }
         writeln!(f, "\nmean size of contributions on the hold-out, in log-odds")?;
         for importance in &self.importances {
@@ -164,6 +161,18 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+fn write_thresholds(f: &mut fmt::Formatter<'_>, thresholds: &[Threshold]) -> fmt::Result {
+    writeln!(f, "{:>10} {:>10} {:>8} {:>8}", "threshold", "precision", "recall", "share")?;
+    for row in thresholds {
+        writeln!(
+            f,
+            "{:>10.4} {:>10.4} {:>8.4} {:>8.4}",
+            row.threshold, row.precision, row.recall, row.share
+        )?;
+    }
+    Ok(())
 }
 
 fn write_part(f: &mut fmt::Formatter<'_>, name: &str, part: &Part, metrics: &PartMetrics) -> fmt::Result {

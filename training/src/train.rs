@@ -14,7 +14,7 @@ use tipoff::engine::plan::Plan;
 use tipoff::engine::time::Timestamp;
 use tipoff::registry::{self, Draft, Golden, Manifest};
 
-use crate::dataset::{self, Dataset, Parts, Shares};
+use crate::dataset::{self, Dataset, Holdout, Parts, Shares};
 use crate::history::Source;
 use crate::report::{self, Report};
 use crate::trainer::{self, Forust, Gbdt, Settings, Trainer};
@@ -50,6 +50,10 @@ pub struct Options {
     /// Share of the time that is held out for evaluation: the last
     #[arg(long, value_name = "SHARE", default_value_t = 0.25)]
     pub holdout_share: f64,
+    /// Hold out the decisions from this time on instead (RFC 3339); the labels
+    /// of what is trained and calibrated on end before it
+    #[arg(long, value_name = "TIME", conflicts_with = "holdout_share")]
+    pub holdout_from: Option<Timestamp>,
     /// Share of the time that the calibration is fitted to, before the hold-out
     #[arg(long, value_name = "SHARE", default_value_t = 0.15)]
     pub calibration_share: f64,
@@ -112,10 +116,16 @@ pub fn train(plan: &Plan, options: &Options, progress: &ProgressBar) -> Result<T
         probabilities(part).into_iter().map(|p| chosen.calibration.apply(p)).collect()
     };
     let measure = |part: &Dataset| evaluate::measure(&calibrated(part), &part.y, &part.users, options.seed);
+    let calibration = calibrated(&parts.calibration);
     let holdout = calibrated(&parts.holdout);
     let metrics = registry::Metrics {
         train: measure(&parts.train),
-        calibration: measure(&parts.calibration),
+        calibration: evaluate::measure(
+            &calibration,
+            &parts.calibration.y,
+            &parts.calibration.users,
+            options.seed,
+        ),
         holdout: evaluate::measure(&holdout, &parts.holdout.y, &parts.holdout.users, options.seed),
     };
     let mut parameters = settings.parameters();
@@ -139,6 +149,7 @@ pub fn train(plan: &Plan, options: &Options, progress: &ProgressBar) -> Result<T
         metrics: metrics.clone(),
         calibrations: chosen.candidates.iter().map(|(kind, loss)| ((*kind).to_owned(), *loss)).collect(),
         reliability: evaluate::reliability(&holdout, &parts.holdout.y),
+        calibration_thresholds: evaluate::thresholds(&calibration, &parts.calibration.y),
         thresholds: evaluate::thresholds(&holdout, &parts.holdout.y),
         importances: report::importances(&forest, &parts.holdout, &names),
     };
@@ -205,13 +216,15 @@ impl Options {
         {
             ensure!(share > 0.0 && share < 1.0, "{name} {share} is not in (0, 1)");
         }
-        let train = 1.0 - self.holdout_share - self.calibration_share;
+        let holdout_share = if self.holdout_from.is_some() { 0.0 } else { self.holdout_share };
+        let train = 1.0 - holdout_share - self.calibration_share;
         ensure!(train > 0.0, "--holdout-share and --calibration-share leave nothing to train on");
         Ok(())
     }
 
     fn shares(&self) -> Shares {
-        Shares { calibration: self.calibration_share, holdout: self.holdout_share }
+        let holdout = self.holdout_from.map_or(Holdout::Share(self.holdout_share), Holdout::From);
+        Shares { calibration: self.calibration_share, holdout }
     }
 
     fn settings(&self) -> Settings {

@@ -261,6 +261,7 @@ fn options(events: PathBuf, out: PathBuf, trainer: TrainerName) -> Options {
         depth: 3,
         learning_rate: 0.1,
         holdout_share: 0.25,
+        holdout_from: None,
         calibration_share: 0.2,
         seed: 7,
         created: Some(Timestamp::from_millis(START)),
