@@ -146,6 +146,20 @@ impl Store {
         self.id
     }
 
+    /// Stops the store for good, as a failed sync does: nothing more is
+    /// committed until a restart.
+    ///
+    /// For a worker whose state in memory has gone where the log could not
+    /// follow. Called by a failed commit's `done`, no later commit gets past it.
+    pub fn stop(&self, reason: &str) {
+        self.poison.set(reason);
+    }
+
+    /// Fails once the store has stopped; cheap.
+    pub fn check(&self) -> Result<(), Error> {
+        self.poison.check()
+    }
+
     pub fn health(&self) -> Health {
         match self.poison.reason() {
             None => Health::Healthy,

@@ -33,7 +33,8 @@ pub type Done = Box<dyn FnOnce(Result<Committed, Error>) + Send>;
 pub struct Committed {
     /// Of each entry, in their order.
     pub positions: Vec<LogPosition>,
-    /// The end of the log after the group.
+    /// Everything before it is committed, and was answered no later than this
+    /// commit; commits of the same group that are answered later lie beyond.
     pub end: LogPosition,
 }
 
@@ -61,12 +62,20 @@ pub struct CommitThread {
     pub unsynced_since: Option<Instant>,
 }
 
+/// The entries of the group being made.
+struct Staged {
+    at: LogPosition,
+    bytes: usize,
+}
+
 /// A commit in the group being made.
 struct Member {
     views: Vec<ViewWrite>,
     replay_from: Option<(u16, LogPosition)>,
     done: Done,
     positions: Vec<LogPosition>,
+    /// Bytes of the group up to the end of this commit.
+    end_bytes: usize,
 }
 
 impl CommitThread {
@@ -85,7 +94,7 @@ impl CommitThread {
         if let Some(error) = panicked {
             // A callback has: what it had promised others is unknown.
             for commit in &self.queue {
-                (commit.done)(Err(error.clone()));
+                self.fail(commit.done, error.clone());
             }
         }
     }
@@ -112,26 +121,33 @@ impl CommitThread {
 
     fn commit_group(&mut self, first: Commit) {
         if let Err(error) = self.poison.check() {
-            return (first.done)(Err(error));
+            return self.fail(first.done, error);
         }
         let start = Instant::now();
         if let Err(error) = self.writer.roll_if_full() {
-            return (first.done)(Err(self.give_up(error)));
+            let error = self.give_up(error);
+            return self.fail(first.done, error);
         }
+        let at = self.writer.end();
         let members = self.gather(first, start);
         let bytes = self.writer.staged_bytes();
-        let written = if bytes == 0 { Ok(self.writer.end()) } else { self.write() };
+        let written = match self.poison.check() {
+            // Stopped by the answer to a commit that did not fit in.
+            Err(error) => Err(WriteError::Fatal(error)),
+            Ok(()) if bytes == 0 => Ok(at),
+            Ok(()) => self.write(),
+        };
         let n_commits = members.len();
         let n_entries = members.iter().map(|member| member.positions.len()).sum();
         match written {
             Ok(end) => {
                 self.observer.committed(&Group { n_commits, n_entries, bytes, elapsed: start.elapsed() });
-                self.complete(members, end);
+                self.complete(members, Staged { at, bytes }, end);
             }
             Err(error) => {
                 let error = self.give_up(error);
                 for member in members {
-                    (member.done)(Err(error.clone()));
+                    self.fail(member.done, error.clone());
                 }
             }
         }
@@ -145,9 +161,10 @@ impl CommitThread {
             match self.writer.stage(&commit.entries) {
                 Ok(positions) => {
                     let Commit { views, replay_from, done, .. } = commit;
-                    members.push(Member { views, replay_from, done, positions });
+                    let end_bytes = self.writer.staged_bytes();
+                    members.push(Member { views, replay_from, done, positions, end_bytes });
                 }
-                Err(error) => (commit.done)(Err(error)),
+                Err(error) => self.fail(commit.done, error),
             }
             if self.writer.staged_bytes() >= self.options.group_bytes {
                 break;
@@ -172,11 +189,12 @@ impl CommitThread {
     }
 
     /// Answers first, then hands over to the views: that may have to wait.
-    fn complete(&mut self, members: Vec<Member>, end: LogPosition) {
+    fn complete(&mut self, members: Vec<Member>, group: Staged, end: LogPosition) {
         self.behind.begin();
         let mut writes = Vec::new();
         let mut reports = Vec::new();
-        for Member { views, replay_from, done, positions } in members {
+        for Member { views, replay_from, done, positions, end_bytes } in members {
+            let end = if end_bytes == group.bytes { end } else { group.at.after(end_bytes as u64) };
             done(Ok(Committed { positions, end }));
             writes.push(views);
             reports.extend(replay_from);
@@ -205,6 +223,11 @@ impl CommitThread {
         if let Err(error) = self.sync() {
             self.poison.set(error.to_string());
         }
+    }
+
+    fn fail(&self, done: Done, error: Error) {
+        self.observer.commit_failed();
+        done(Err(error));
     }
 
     fn give_up(&self, error: WriteError) -> Error {

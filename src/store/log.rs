@@ -49,7 +49,7 @@ impl LogPosition {
         self.0
     }
 
-    const fn after(self, bytes: u64) -> Self {
+    pub(super) const fn after(self, bytes: u64) -> Self {
         Self(self.0 + bytes)
     }
 }

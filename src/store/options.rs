@@ -46,6 +46,8 @@ pub struct Options {
 /// Told what the store does, on the store's threads: it must be quick.
 pub trait Observer: Send + Sync {
     fn committed(&self, _group: &Group) {}
+    /// A commit that was queued is not in the log.
+    fn commit_failed(&self) {}
     fn views_written(&self, _batch: &ViewBatch) {}
     /// The views are too far behind: commits after this one had to wait.
     fn commits_waited_for_views(&self, _waited: Duration) {}
