@@ -56,6 +56,14 @@ impl Token {
         LogPosition::new(self.position)
     }
 
+    /// The least token after this one.
+    fn next(self) -> Self {
+        match self.index.checked_add(1) {
+            Some(index) => Self { index, ..self },
+            None => Self { position: self.position + 1, index: 0 },
+        }
+    }
+
     /// Ten bytes that sort as the tokens do.
     fn key(self) -> [u8; 10] {
         let mut key = [0; 10];

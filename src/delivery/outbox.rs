@@ -21,17 +21,36 @@ const WRITE_FIRINGS: usize = 1_024;
 /// Firings looked at per page, so that a rare trigger's filter cannot make one page read everything.
 const SCAN_FIRINGS: usize = 4_096;
 
+/// The view's state is reported without firings once the log has grown by so much.
+const REPORT_BYTES: u64 = 1 << 20;
+/// In the control view: what the outbox view holds.
+const STORED_KEY: &[u8] = b"outbox";
+
 /// The outbox. Shared: shards push, subscriptions read.
 pub struct Outbox {
     store: Arc<Store>,
     committed: Arc<CommittedEnd>,
-    /// Firings that may not be in the view yet.
-    recent: Mutex<BTreeMap<Token, Firing>>,
+    recent: Mutex<Recent>,
     newest: watch::Sender<Token>,
     /// The outbox reports to the store as one more worker.
     worker: u16,
     /// The view keeps so many firings; the oldest go first.
     max_firings: usize,
+}
+
+/// The firings that are not in the view, or not known to be.
+struct Recent {
+    firings: BTreeMap<Token, Firing>,
+    stored: Stored,
+}
+
+/// What the view holds; kept in the control view, written together with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stored {
+    n_firings: usize,
+    /// Every firing up to here has been in the view. Firings reach it in
+    /// order, so what follows is in memory.
+    up_to: Token,
 }
 
 /// Firings after a token, in order.
@@ -51,12 +70,24 @@ pub struct Writer {
 }
 
 impl Outbox {
-    pub fn new(store: Arc<Store>, committed: Arc<CommittedEnd>, worker: u16, max_firings: usize) -> Self {
-        let (newest, _) = watch::channel(Token::START);
-        Self { store, committed, recent: Mutex::default(), newest, worker, max_firings }
+    /// Goes on where the view stands.
+    pub fn open(
+        store: Arc<Store>,
+        committed: Arc<CommittedEnd>,
+        worker: u16,
+        max_firings: usize,
+    ) -> Result<Self, Error> {
+        let stored = match store.view_get(View::Control, STORED_KEY)? {
+            None => Stored::default(),
+            Some(value) => Stored::read(&value)?,
+        };
+        let (newest, _) = watch::channel(stored.up_to);
+        let recent = Mutex::new(Recent { firings: BTreeMap::new(), stored });
+        Ok(Self { store, committed, recent, newest, worker, max_firings })
     }
 
-    /// Takes firings that are durable, in the order of their commits.
+    /// Takes firings that are durable, in the order of their commits; those
+    /// that recovery found once more in the log are in the view already.
     pub fn push(&self, firings: impl IntoIterator<Item = (LogPosition, Firing)>) {
         let mut recent = self.recent();
         let mut newest = None;
@@ -65,8 +96,10 @@ impl Outbox {
             let index = if last.0 == Some(position) { last.1 + 1 } else { 0 };
             last = (Some(position), index);
             let token = Token::new(position, index);
-            recent.insert(token, firing);
-            newest = Some(token);
+            if token > recent.stored.up_to {
+                recent.firings.insert(token, firing);
+                newest = Some(token);
+            }
         }
         drop(recent);
         if let Some(newest) = newest {
@@ -87,44 +120,35 @@ impl Outbox {
 
     /// Up to `limit` firings after `after` that `wanted` takes.
     pub fn page(&self, after: Token, limit: usize, wanted: impl Fn(&Firing) -> bool) -> Result<Page, Error> {
-        // Memory first: what leaves it meanwhile is in the view by then.
-        let recent: Vec<Queued> = self
-            .recent()
-            .range((Bound::Excluded(after), Bound::Unbounded))
-            .take(SCAN_FIRINGS)
-            .map(|(&token, firing)| Queued { token, firing: firing.clone() })
-            .collect();
-        let stored = self.store.view_scan(
+        let stored = {
+            let recent = self.recent();
+            if after >= recent.stored.up_to {
+                return Ok(recent.page(after, limit, wanted));
+            }
+            recent.stored
+        };
+        let scanned = self.store.view_scan(
             View::Outbox,
             Bound::Excluded(&after.key()),
             Bound::Unbounded,
             SCAN_FIRINGS,
         )?;
-        let more = recent.len() == SCAN_FIRINGS || stored.len() == SCAN_FIRINGS;
-        let mut merged = BTreeMap::new();
-        for (key, value) in stored {
+        let is_whole = scanned.len() < SCAN_FIRINGS;
+        let mut page = Page { firings: Vec::new(), next: after, more: true };
+        for (key, value) in scanned {
+            if page.firings.len() == limit {
+                return Ok(page);
+            }
             let token = Token::from_key(&key).ok_or_else(|| Error::Token(format!("{key:02x?}")))?;
             let firing = decode_firing(&value).map_err(|source| Error::Stored { token, source })?;
-            merged.insert(token, firing);
-        }
-        // With a full scan of the view, later firings belong to the next page.
-        let horizon = if more { merged.last_key_value().map(|(token, _)| *token) } else { None };
-        merged.extend(
-            recent
-                .into_iter()
-                .filter(|queued| horizon.is_none_or(|horizon| queued.token <= horizon))
-                .map(|queued| (queued.token, queued.firing)),
-        );
-        let mut page = Page { firings: Vec::new(), next: after, more };
-        for (token, firing) in merged {
-            if page.firings.len() == limit {
-                page.more = true;
-                break;
-            }
             page.next = token;
             if wanted(&firing) {
                 page.firings.push(Queued { token, firing });
             }
+        }
+        if is_whole {
+            // The rest was in memory when the scan began.
+            page.next = page.next.max(stored.up_to);
         }
         Ok(page)
     }
@@ -134,12 +158,12 @@ impl Outbox {
         let (stop, stopped) = mpsc::channel();
         let outbox = self.clone();
         let thread = std::thread::Builder::new().name("outbox".into()).spawn(move || {
-            let mut n_stored = outbox.count_stored();
             let mut reported = LogPosition::START;
             loop {
-                let stopping = stopped.recv_timeout(WRITE_INTERVAL) != Err(mpsc::RecvTimeoutError::Timeout);
-                while outbox.write(&mut n_stored, &mut reported) {}
-                if stopping {
+                let is_last = stopped.recv_timeout(WRITE_INTERVAL) != Err(mpsc::RecvTimeoutError::Timeout);
+                let lag = if is_last { 0 } else { REPORT_BYTES };
+                while outbox.write(&mut reported, lag) {}
+                if is_last {
                     break;
                 }
             }
@@ -148,38 +172,51 @@ impl Outbox {
     }
 
     /// Hands the oldest recent firings to the view and forgets them once they
-    /// are there. Returns whether more are waiting.
-    fn write(&self, n_stored: &mut usize, reported: &mut LogPosition) -> bool {
+    /// are there; without any it reports how far the log has come, if that is
+    /// more than `lag` further. Returns whether more are waiting.
+    fn write(&self, reported: &mut LogPosition, lag: u64) -> bool {
         // Read before the firings: all before it have been pushed.
         let committed = self.committed.get();
-        let (batch, next): (Vec<_>, _) = {
+        let (batch, next, stored): (Vec<_>, _, _) = {
             let recent = self.recent();
-            let mut all = recent.iter();
+            let mut all = recent.firings.iter();
             let batch = all
                 .by_ref()
                 .take(WRITE_FIRINGS)
                 .map(|(token, firing)| (*token, encode_firing(firing)))
                 .collect();
-            (batch, all.next().map(|(token, _)| token.position()))
+            (batch, all.next().map(|(token, _)| token.position()), recent.stored)
         };
         let replay_from = next.map_or(committed, |next| next.min(committed));
-        if batch.is_empty() && replay_from <= *reported {
+        let Some(up_to) = batch.last().map(|(token, _)| *token) else {
+            if replay_from.get().saturating_sub(reported.get()) > lag && self.commit(Vec::new(), replay_from)
+            {
+                *reported = replay_from;
+            }
             return false;
-        }
-        let tokens: Vec<Token> = batch.iter().map(|(token, _)| *token).collect();
-        let mut views: Vec<ViewWrite> = batch
-            .into_iter()
-            .map(|(token, value)| ViewWrite {
-                view: View::Outbox,
-                key: token.key().to_vec(),
-                value: Some(value),
-            })
-            .collect();
-        let excess = (*n_stored + views.len()).saturating_sub(self.max_firings);
+        };
+        let excess = (stored.n_firings + batch.len()).saturating_sub(self.max_firings);
         let oldest = self.store.view_scan(View::Outbox, Bound::Unbounded, Bound::Unbounded, excess);
         let oldest = oldest.unwrap_or_default();
-        *n_stored = *n_stored + views.len() - oldest.len();
+        let stored = Stored { n_firings: stored.n_firings + batch.len() - oldest.len(), up_to };
+        let put = |view, key: Vec<u8>, value| ViewWrite { view, key, value: Some(value) };
+        let mut views: Vec<ViewWrite> =
+            batch.into_iter().map(|(token, value)| put(View::Outbox, token.key().to_vec(), value)).collect();
         views.extend(oldest.into_iter().map(|(key, _)| ViewWrite { view: View::Outbox, key, value: None }));
+        views.push(put(View::Control, STORED_KEY.to_vec(), stored.bytes()));
+        // A store that has stopped says so by its health; the firings stay here, and in the log.
+        if !self.commit(views, replay_from) || self.store.flush_views().is_err() {
+            return false;
+        }
+        *reported = replay_from;
+        let mut recent = self.recent();
+        recent.stored = stored;
+        recent.firings = recent.firings.split_off(&up_to.next());
+        next.is_some()
+    }
+
+    /// Waits for the answer: a flush covers only what has been answered.
+    fn commit(&self, views: Vec<ViewWrite>, replay_from: LogPosition) -> bool {
         let (done, answered) = mpsc::channel();
         let commit = Commit {
             entries: Vec::new(),
@@ -190,29 +227,44 @@ impl Outbox {
                 let _ = done.send(result);
             }),
         };
-        // A store that has stopped says so by its health; the firings stay here, and in the log.
-        // A flush covers only what has been answered.
-        let stored = self.store.commit(commit).is_ok()
-            && matches!(answered.recv(), Ok(Ok(_)))
-            && self.store.flush_views().is_ok();
-        if !stored {
-            return false;
-        }
-        *reported = replay_from;
-        let mut recent = self.recent();
-        for token in tokens {
-            recent.remove(&token);
-        }
-        next.is_some()
+        self.store.commit(commit).is_ok() && matches!(answered.recv(), Ok(Ok(_)))
     }
 
-    fn count_stored(&self) -> usize {
-        let all = self.store.view_scan(View::Outbox, Bound::Unbounded, Bound::Unbounded, usize::MAX);
-        all.map_or(0, |all| all.len())
-    }
-
-    fn recent(&self) -> MutexGuard<'_, BTreeMap<Token, Firing>> {
+    fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recent {
+    /// A page of what is in memory, for an `after` that everything follows here.
+    fn page(&self, after: Token, limit: usize, wanted: impl Fn(&Firing) -> bool) -> Page {
+        let mut page = Page { firings: Vec::new(), next: after, more: false };
+        let rest = self.firings.range((Bound::Excluded(after), Bound::Unbounded));
+        for (n, (&token, firing)) in rest.enumerate() {
+            if page.firings.len() == limit || n == SCAN_FIRINGS {
+                page.more = true;
+                break;
+            }
+            page.next = token;
+            if wanted(firing) {
+                page.firings.push(Queued { token, firing: firing.clone() });
+            }
+        }
+        page
+    }
+}
+
+impl Stored {
+    fn bytes(self) -> Vec<u8> {
+        format!("{} {}", self.n_firings, self.up_to).into_bytes()
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, Error> {
+        let parse = || {
+            let (n_firings, up_to) = std::str::from_utf8(bytes).ok()?.split_once(' ')?;
+            Some(Self { n_firings: n_firings.parse().ok()?, up_to: up_to.parse().ok()? })
+        };
+        parse().ok_or_else(|| Error::Token(String::from_utf8_lossy(bytes).into_owned()))
     }
 }
 
