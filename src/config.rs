@@ -131,6 +131,8 @@ pub struct Limits {
     pub event_id_bytes: usize,
     pub event_type_bytes: usize,
     pub properties_per_event: usize,
+    /// Traits of one profile.
+    pub traits_per_profile: usize,
     pub property_name_bytes: usize,
     pub property_text_bytes: usize,
     pub number_magnitude: f64,
@@ -381,6 +383,7 @@ impl Limits {
             event_id_bytes: settings.take_within("limits.event_id_bytes", TEXT),
             event_type_bytes: settings.take_within("limits.event_type_bytes", TEXT),
             properties_per_event: settings.take_within("limits.properties_per_event", 0..=4_096),
+            traits_per_profile: settings.take_within("limits.traits_per_profile", 0..=65_536),
             property_name_bytes: settings.take_within("limits.property_name_bytes", TEXT),
             property_text_bytes: settings.take_within("limits.property_text_bytes", 1..=1 << 20),
             number_magnitude: settings.take_within("limits.number_magnitude", 1.0..=1e100),

@@ -332,7 +332,8 @@ fn fold_event(plan: &Plan, profile: &mut Profile, event: &BoundEvent<'_>, now: T
         series.insert(Entry { time: event.event.time, uid: event.event.uid, item }, series_plan, now);
     }
     for (state, trigger) in profile.triggers.iter_mut().zip(&plan.triggers) {
-        trigger::fold_event(state, trigger, event, now, plan.bounds.lateness);
+        let is_refused = trigger::fold_event(state, trigger, event, now, plan.bounds.lateness);
+        profile.armings_refused += u64::from(is_refused);
     }
 }
 

@@ -10,6 +10,7 @@ mod router;
 mod shard;
 mod timers;
 
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -54,6 +55,8 @@ pub struct Parts {
     pub queue_events: usize,
     /// How far in log bytes a profile's stored view may lag behind.
     pub snapshot_lag_bytes: u64,
+    /// Traits of one profile.
+    pub max_traits: usize,
 }
 
 /// The running workers.
@@ -143,13 +146,18 @@ pub enum Error {
     Overloaded { queue_events: usize },
     #[error("the server is shutting down")]
     ShuttingDown,
+    #[error("the profile would have more than {max} traits")]
+    TooManyTraits { max: usize },
     #[error("the store takes no writes: {0}")]
     Store(Arc<store::Error>),
 }
 
 impl Pipeline {
     /// Starts the workers on what recovery left.
-    pub fn start(parts: Parts, recovered: Recovered) -> Self {
+    ///
+    /// # Errors
+    /// The operating system starts no further thread.
+    pub fn start(parts: Parts, recovered: Recovered) -> io::Result<Self> {
         let profiles = Arc::new(recovered.profiles);
         let (router, queues) = Router::new(&parts);
         let mut shards: Vec<Shard> = queues
@@ -172,12 +180,9 @@ impl Pipeline {
             .into_iter()
             .enumerate()
             .map(|(worker, shard)| {
-                std::thread::Builder::new()
-                    .name(format!("shard-{worker}"))
-                    .spawn(move || shard.run())
-                    .expect("the operating system starts a thread")
+                std::thread::Builder::new().name(format!("shard-{worker}")).spawn(move || shard.run())
             })
-            .collect();
+            .collect::<io::Result<_>>()?;
         let shared = Shared {
             unknown: Profile::new(&parts.plan),
             plan: parts.plan,
@@ -187,7 +192,7 @@ impl Pipeline {
             profiles,
             router,
         };
-        Self { handle: PipelineHandle { shared: Arc::new(shared) }, workers }
+        Ok(Self { handle: PipelineHandle { shared: Arc::new(shared) }, workers })
     }
 
     pub fn handle(&self) -> PipelineHandle {
@@ -247,4 +252,4 @@ impl PipelineHandle {
 }
 
 /// Answers one batch's part that went to one worker: the results by their index in the batch.
-type Reply = oneshot::Sender<Result<Vec<(usize, Submitted)>, Error>>;
+type Reply = oneshot::Sender<Result<Vec<(usize, Result<Submitted, Error>)>, Error>>;

@@ -29,6 +29,9 @@ pub struct Profile {
     /// Arrival of the last input folded; none if there was none.
     pub last_arrival: Option<Arrival>,
     pub n_events: u64,
+    /// Events that did not arm a trigger for want of room, since this was last
+    /// taken: for the metrics, not part of the state.
+    pub armings_refused: u64,
 }
 
 /// One model's state for one user.
@@ -59,6 +62,7 @@ impl Profile {
             first_arrival: None,
             last_arrival: None,
             n_events: 0,
+            armings_refused: 0,
         }
     }
 
@@ -123,6 +127,12 @@ impl Profile {
                 state.next_rescore = Some(now.after(Millis::new(offset + 1)));
             }
         }
+    }
+
+    /// Traits the profile would have with these set.
+    pub fn n_traits_with(&self, traits: &[(Box<str>, Value)]) -> usize {
+        let is_new = |name: &str| self.traits.binary_search_by(|(other, _)| (**other).cmp(name)).is_err();
+        self.traits.len() + traits.iter().filter(|(name, _)| is_new(name)).count()
     }
 
     pub(super) fn set_traits(&mut self, plan: &Plan, traits: &[(Box<str>, Value)]) {

@@ -8,7 +8,7 @@ use crate::engine::plan::Plan;
 /// Metrics of the models.
 #[derive(Debug)]
 pub struct Models {
-    /// By index into the plan's models: time of one row, without reading its features.
+    /// By index into the plan's models: time of one row asked for, without reading its features.
     pub score_seconds: Vec<Histogram>,
     /// Time of answering one user's scores, features included.
     pub query_seconds: Histogram,
@@ -19,7 +19,11 @@ pub struct Models {
 
 impl Models {
     pub(super) fn new(register: &Register<'_>, plan: &Plan) -> Result<Self> {
-        let score = register.seconds_by("tipoff_score_seconds", "Time to score one row.", &["model"])?;
+        let score = register.seconds_by(
+            "tipoff_score_seconds",
+            "Time to score one row on request, without reading its features.",
+            &["model"],
+        )?;
         let decided = register.counters(
             "tipoff_scores_total",
             "Scores that decisions were made on, by model.",

@@ -11,6 +11,8 @@ pub struct Pipeline {
     pub queue_events: Vec<IntGauge>,
     /// Profiles in memory.
     pub profiles: IntGauge,
+    /// Time of taking in one event: due timers, fold, decide, fold.
+    pub apply_seconds: Histogram,
     pub timers_run: IntCounter,
     /// How long after its due instant a timer ran, by the server's clock.
     pub timer_delay_seconds: Histogram,
@@ -25,6 +27,10 @@ impl Pipeline {
                 .map(|worker| queues.with_label_values(&[&worker.to_string()]))
                 .collect(),
             profiles: register.gauge("tipoff_profiles", "User profiles in memory.")?,
+            apply_seconds: register.seconds(
+                "tipoff_apply_seconds",
+                "Time to take in one event: run the user's due timers, update the features, score and decide.",
+            )?,
             timers_run: register.counter("tipoff_timers_run_total", "Timers that ran.")?,
             timer_delay_seconds: register.histogram(
                 "tipoff_timer_delay_seconds",

@@ -1,6 +1,6 @@
 //! Commits to the log.
 
-use prometheus::{Histogram, IntCounter, Result, exponential_buckets};
+use prometheus::{Histogram, IntCounter, IntGaugeVec, Result, exponential_buckets};
 
 use super::register::Register;
 
@@ -14,6 +14,11 @@ pub struct Store {
     /// Bytes of a commit.
     pub commit_bytes: Histogram,
     pub commit_failures: IntCounter,
+    /// Time of writing what the commits left for the views.
+    pub view_write_seconds: Histogram,
+    /// How long commits had to wait because the views were too far behind.
+    pub view_wait_seconds: Histogram,
+    durability: IntGaugeVec,
 }
 
 impl Store {
@@ -35,6 +40,22 @@ impl Store {
                 "tipoff_commit_failures_total",
                 "Commits that failed; after a failed sync nothing more is acknowledged.",
             )?,
+            view_write_seconds: register
+                .seconds("tipoff_view_write_seconds", "Time to write a batch of values to the views.")?,
+            view_wait_seconds: register.seconds(
+                "tipoff_commit_view_wait_seconds",
+                "Time for which commits waited because the views were too far behind.",
+            )?,
+            durability: register.gauges(
+                "tipoff_store_durability",
+                "What an acknowledged event survives: the configured mode is 1.",
+                &["mode"],
+            )?,
         })
+    }
+
+    /// Shows the mode the store was opened with.
+    pub fn opened(&self, durability: &str) {
+        self.durability.with_label_values(&[durability]).set(1);
     }
 }

@@ -9,6 +9,7 @@ use crate::engine::plan::Plan;
 /// Metrics of the triggers.
 #[derive(Debug)]
 pub struct Triggers {
+    pub armings_refused: IntCounter,
     by_trigger: Vec<Trigger>,
 }
 
@@ -46,7 +47,13 @@ impl Triggers {
                 .map(|gate| suppressed.with_label_values(&[&*trigger.name, gate.name()]))
                 .collect(),
         });
-        Ok(Self { by_trigger: by_trigger.collect() })
+        Ok(Self {
+            armings_refused: register.counter(
+                "tipoff_armings_refused_total",
+                "Events that did not arm a trigger because too many keys of it were armed for the user.",
+            )?,
+            by_trigger: by_trigger.collect(),
+        })
     }
 
     /// Firings to be delivered, of all triggers.

@@ -7,6 +7,7 @@ use crate::engine::model::Models;
 use crate::engine::profile::Profile;
 use crate::engine::time::{Arrival, Timestamp};
 use crate::engine::vector::Vector;
+use crate::metrics::Metrics;
 
 impl PipelineHandle {
     /// Scores the user as of now, or of their last arrival if that is later;
@@ -29,7 +30,7 @@ impl PipelineHandle {
             Some(profile) => (true, read(&profile)),
             None => (false, read(&shared.unknown)),
         };
-        scored(&models, request, as_of, known, vector)
+        scored(&models, request, as_of, known, vector, &shared.metrics)
     }
 
     /// The user's state as of now, or of their last arrival if that is later;
@@ -49,6 +50,7 @@ pub(super) fn scored(
     as_of: Arrival,
     known: bool,
     vector: Vector,
+    metrics: &Metrics,
 ) -> Scored {
     let (mut scores, mut unserved) = (Vec::with_capacity(request.models.len()), Vec::new());
     for &index in &request.models {
@@ -58,7 +60,10 @@ pub(super) fn scored(
                     0 => Vec::new(),
                     top => model.reasons(&vector, top),
                 };
-                scores.push((model.clone(), model.score(index, &vector), reasons));
+                let timer = metrics.models.score_seconds[index].start_timer();
+                let score = model.score(index, &vector);
+                timer.observe_duration();
+                scores.push((model.clone(), score, reasons));
             }
             None => unserved.push(index),
         }

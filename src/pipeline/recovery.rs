@@ -41,6 +41,13 @@ pub enum Error {
     Record { position: LogPosition, source: record::Error },
 }
 
+impl Error {
+    /// Whether it is the views that do not read back: they can be made anew from the log.
+    pub const fn is_of_the_views(&self) -> bool {
+        matches!(self, Self::Profile { .. } | Self::Store(store::Error::ViewDamaged { .. }))
+    }
+}
+
 /// Folds what the store holds.
 ///
 /// # Errors
@@ -78,7 +85,7 @@ pub fn recover(plan: &Plan, recovery: &Recovery) -> Result<Recovered, Error> {
     recovery.for_each_view(View::Control, |key, value| {
         cursors.extend(Cursors::stored(key, value));
         if let Some(next) = stored_sequence(key, value) {
-            seen(CONTROL_SHARD, next - 1);
+            seen(CONTROL_SHARD, next.saturating_sub(1));
         }
         true
     })?;
@@ -110,6 +117,7 @@ pub fn recover(plan: &Plan, recovery: &Recovery) -> Result<Recovered, Error> {
             continue;
         }
         engine::fold(plan, &user, &mut profile, &step);
+        profile.armings_refused = 0;
         drop(profile);
         n_replayed += 1;
         if members.insert(user.clone()) {

@@ -198,7 +198,7 @@ impl Queue {
 }
 
 enum PartAnswer {
-    Coming(Vec<usize>, oneshot::Receiver<Result<Vec<(usize, Submitted)>, Error>>),
+    Coming(Vec<usize>, oneshot::Receiver<Result<Vec<(usize, Result<Submitted, Error>)>, Error>>),
     Refused(Vec<usize>, Error),
 }
 
@@ -214,7 +214,7 @@ async fn collect(n: usize, answers: Vec<PartAnswer>) -> Vec<Result<Submitted, Er
             PartAnswer::Coming(indices, answer) => match answer.await {
                 Ok(Ok(submitted)) => {
                     for (index, submitted) in submitted {
-                        results[index] = Ok(submitted);
+                        results[index] = submitted;
                     }
                 }
                 Ok(Err(error)) => {

@@ -36,8 +36,14 @@ use crate::store::{Commit, Entry, LogPosition, Store, View, ViewWrite};
 
 /// Users whose timers are run between two looks at the queue.
 const TIMERS_PER_GROUP: usize = 256;
-/// Profiles handed to the views with one commit.
+/// Profiles handed to the views with one commit, at least.
 const SNAPSHOTS_PER_GROUP: usize = 64;
+/// Profiles handed to the views per log entry: as many users are marked at
+/// most, so that with more than one the views catch up under any load.
+const SNAPSHOTS_PER_ENTRY: usize = 2;
+/// A batch whose entries reach this size goes on in a further commit: one
+/// event may set off the timers of a long silence.
+const GROUP_BYTES: usize = 1 << 20;
 /// Longest sleep of an idle worker; the wall clock may be set meanwhile.
 const MAX_IDLE: Duration = Duration::from_millis(200);
 
@@ -81,6 +87,7 @@ pub(super) struct Shard {
     metrics: Arc<Metrics>,
     committed: Arc<CommittedEnd>,
     snapshot_lag_bytes: u64,
+    max_traits: usize,
     sequences: HashMap<u16, Sequence>,
     timers: Timers,
     dirty: Dirty,
@@ -102,6 +109,8 @@ struct Dirty {
 #[derive(Default)]
 struct Group {
     entries: Vec<Entry>,
+    /// Of the entries' payloads.
+    bytes: usize,
     /// Firings with the index of the entry that holds them.
     firings: Vec<(usize, Firing)>,
 }
@@ -120,6 +129,7 @@ impl Shard {
             metrics: parts.metrics.clone(),
             committed: parts.committed.clone(),
             snapshot_lag_bytes: parts.snapshot_lag_bytes,
+            max_traits: parts.max_traits,
             sequences: HashMap::new(),
             timers: Timers::default(),
             dirty: Dirty::default(),
@@ -151,7 +161,7 @@ impl Shard {
             match message {
                 Some(Message::Batch(batch)) => self.take_in(batch),
                 Some(Message::Advance { to, done }) => {
-                    while self.timers.next_due().is_some_and(|due| due <= to) {
+                    while self.has_due(to) {
                         self.run_timers(to);
                     }
                     self.commit(Group::default(), move |result| {
@@ -161,7 +171,7 @@ impl Shard {
                 }
                 None => self.report(),
             }
-            if self.clock.mode() == ClockMode::Wall && self.timers.next_due().is_some() {
+            if self.clock.mode() == ClockMode::Wall && self.has_due(self.clock.now()) {
                 let now = self.stamp(None);
                 self.run_timers(now);
             }
@@ -172,12 +182,17 @@ impl Shard {
     /// How long to wait for a message.
     fn idle_time(&self) -> Duration {
         match self.timers.next_due() {
-            Some(due) if self.clock.mode() == ClockMode::Wall => {
+            Some(due) if self.clock.mode() == ClockMode::Wall && self.store.check().is_ok() => {
                 let wait_ms = due.since(self.clock.now()).as_millis();
                 Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).min(MAX_IDLE)
             }
             _ => MAX_IDLE,
         }
+    }
+
+    /// Whether timers are due and may be run: what cannot be logged must not change the state.
+    fn has_due(&self, until: Timestamp) -> bool {
+        self.timers.next_due().is_some_and(|due| due <= until) && self.store.check().is_ok()
     }
 
     /// Tells the store how far this worker's part of the log is in the views,
@@ -192,15 +207,26 @@ impl Shard {
     fn take_in(&mut self, batch: Batch) {
         let n_events = batch.items.len();
         self.queue.waiting.fetch_sub(n_events, Ordering::AcqRel);
+        let reply = batch.reply;
+        if let Err(error) = self.store.check() {
+            // The caller may have gone.
+            let _ = reply.send(Err(Error::Store(Arc::new(error))));
+            return;
+        }
         let models = self.models.load_full();
         let mut group = Group::default();
         let mut results = Vec::with_capacity(n_events);
         for item in batch.items {
+            if group.bytes >= GROUP_BYTES {
+                // Should it fail, so will the last one, which answers.
+                self.commit(std::mem::take(&mut group), |_| {});
+            }
+            let timer = self.metrics.pipeline.apply_seconds.start_timer();
             let now = self.stamp(item.now);
             let index = item.index;
             results.push((index, self.apply(item, now, &models, batch.score.as_deref(), &mut group)));
+            timer.observe_duration();
         }
-        let reply = batch.reply;
         self.commit(group, move |result| {
             // The caller may have gone; the events are in all the same.
             let _ = reply.send(result.map(|()| results));
@@ -220,10 +246,11 @@ impl Shard {
         models: &Models,
         score: Option<&ScoreRequest>,
         group: &mut Group,
-    ) -> Submitted {
+    ) -> Result<Submitted, Error> {
         let Item { virtual_shard, user, input, .. } = item;
         let engine = Engine { plan: &self.plan, models };
         let sequence = self.sequences.entry(virtual_shard).or_insert(Sequence { virtual_shard, next: 0 });
+        let (max_traits, metrics) = (self.max_traits, &*self.metrics);
         let mut steps = Vec::new();
         let accept = |profile: &mut Profile| {
             // Recovery may have left a later arrival than a clock that was set back.
@@ -231,6 +258,9 @@ impl Shard {
             let acceptance = match input {
                 Incoming::Event(event) => engine.accept(&user, profile, event, now, sequence, &mut steps),
                 Incoming::Traits(traits) => {
+                    if profile.n_traits_with(&traits) > max_traits {
+                        return Err(Error::TooManyTraits { max: max_traits });
+                    }
                     let input = Input::Traits(traits);
                     Acceptance::Accepted(engine.identify(&user, profile, input, now, sequence, &mut steps))
                 }
@@ -245,9 +275,10 @@ impl Shard {
                 }
                 _ => None,
             };
-            (acceptance, wanted, profile.next_due())
+            metrics.triggers.armings_refused.inc_by(std::mem::take(&mut profile.armings_refused));
+            Ok((acceptance, wanted, profile.next_due()))
         };
-        let (acceptance, wanted, due) = match self.profiles.entry(user.clone()) {
+        let answer = match self.profiles.entry(user.clone()) {
             MapEntry::Occupied(mut occupied) => accept(occupied.get_mut()),
             MapEntry::Vacant(vacant) => {
                 let mut profile = Profile::new(&self.plan);
@@ -259,10 +290,12 @@ impl Shard {
                 answer
             }
         };
+        let (acceptance, wanted, due) = answer?;
         self.timers.set(&user, due);
-        let scored = wanted.map(|(request, as_of, vector)| scored(models, request, as_of, true, vector));
+        let scored = wanted
+            .map(|(request, as_of, vector)| scored(models, request, as_of, true, vector, &self.metrics));
         self.record(&user, virtual_shard, steps, group);
-        Submitted { acceptance, scored }
+        Ok(Submitted { acceptance, scored })
     }
 
     /// Runs the timers due by `until` in due order, up to a bound.
@@ -313,11 +346,9 @@ impl Shard {
                 let entry = group.entries.len();
                 group.firings.extend(decision.firings(user, &self.plan).map(|firing| (entry, firing)));
             }
-            group.entries.push(Entry {
-                virtual_shard,
-                sequence: step.arrival.sequence,
-                payload: encode_step(&self.plan, user, &step),
-            });
+            let payload = encode_step(&self.plan, user, &step);
+            group.bytes += payload.len();
+            group.entries.push(Entry { virtual_shard, sequence: step.arrival.sequence, payload });
         }
     }
 
@@ -327,7 +358,8 @@ impl Shard {
         let mut views = Vec::new();
         let lag = self.snapshot_lag_bytes;
         let committed = self.committed.get();
-        while views.len() < SNAPSHOTS_PER_GROUP
+        let most = SNAPSHOTS_PER_GROUP.max(SNAPSHOTS_PER_ENTRY * group.entries.len());
+        while views.len() < most
             && let Some(user) = self.dirty.pop_if(|since| committed.get().saturating_sub(since.get()) > lag)
         {
             views.extend(self.snapshot(&user));
@@ -344,6 +376,7 @@ impl Shard {
         let replay_from = self.dirty.oldest().unwrap_or_else(|| self.committed.get());
         self.reported = replay_from;
         let (outbox, mark) = (self.outbox.clone(), self.committed.clone());
+        let store = Arc::downgrade(&self.store);
         let firings = group.firings;
         let commit = Commit {
             entries: group.entries,
@@ -356,7 +389,14 @@ impl Shard {
                     mark.set(committed.end);
                     done(Ok(()));
                 }
-                Err(error) => done(Err(Error::Store(Arc::new(error)))),
+                Err(error) => {
+                    // The profiles have gone where the log did not follow:
+                    // what they hold must not reach the views.
+                    if let Some(store) = store.upgrade() {
+                        store.stop(&format!("a commit failed: {error}"));
+                    }
+                    done(Err(Error::Store(Arc::new(error))));
+                }
             }),
         };
         if let Err(rejected) = self.store.commit(commit) {

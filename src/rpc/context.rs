@@ -111,6 +111,7 @@ impl From<pipeline::Error> for Refusal {
     fn from(error: pipeline::Error) -> Self {
         let reason = match &error {
             pipeline::Error::Overloaded { .. } => Reason::Overloaded,
+            pipeline::Error::TooManyTraits { .. } => Reason::TooManyTraits,
             pipeline::Error::ShuttingDown => Reason::Draining,
             pipeline::Error::Store(_) => Reason::StoreFailed,
         };

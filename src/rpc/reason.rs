@@ -52,6 +52,8 @@ reasons! {
     EventTypeControlCharacter = "EVENT_TYPE_CONTROL_CHARACTER", InvalidArgument;
     /// More properties or traits than permitted.
     TooManyProperties = "TOO_MANY_PROPERTIES", InvalidArgument;
+    /// The profile would have more traits than permitted.
+    TooManyTraits = "TOO_MANY_TRAITS", ResourceExhausted;
     /// A property or trait has an empty name.
     PropertyNameMissing = "PROPERTY_NAME_MISSING", InvalidArgument;
     /// A property's or trait's name is longer than permitted.
