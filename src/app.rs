@@ -49,6 +49,8 @@ pub enum Error {
     Recovery { directory: PathBuf, source: pipeline::RecoveryError },
     #[error("control log: {0}")]
     Control(#[from] delivery::CursorError),
+    #[error("outbox: {0}")]
+    Outbox(#[from] delivery::Error),
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("cannot listen on {address}: {source}")]
@@ -61,6 +63,16 @@ pub enum Error {
     Http(std::io::Error),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
+}
+
+impl Error {
+    /// Whether what was given is wrong, rather than the machine or the store.
+    pub const fn is_of_what_was_given(&self) -> bool {
+        matches!(
+            self,
+            Self::Definitions(_) | Self::Rpc(rpc::ServeError::Tls { .. } | rpc::ServeError::TlsMaterial(_))
+        )
+    }
 }
 
 /// What the web pages and the readiness check look at.
@@ -78,104 +90,33 @@ struct Overview {
 impl App {
     /// Checks what the configuration names, without opening the store or a port.
     pub fn check(config: &Config) -> Result<(), Error> {
-        load_definitions(config).map(drop)
+        load_definitions(config)?;
+        rpc::Transport::build(config)?;
+        Ok(())
     }
 
-    /// Checks the definitions, opens the store, recovers, loads the models and
-    /// serves. Whatever is wrong is found before a port is bound.
+    /// Checks what the configuration names, opens the store, recovers and
+    /// serves. Whatever is wrong is found before a call is taken, and leaves
+    /// the store closed.
     pub async fn start(config: Config) -> Result<Self, Error> {
         let plan = Arc::new(load_definitions(&config)?);
+        let transport = rpc::Transport::build(&config)?;
         let (registry, refused) = Registry::open(&config.models.directory, plan.clone());
         for refused in &refused {
             tracing::warn!(model = %refused.model, version = refused.version, reason = %refused.reason, "model refused");
         }
-        let registry = Arc::new(registry);
         let metrics = Arc::new(Metrics::new(&plan, config.pipeline.workers, config.pipeline.clock)?);
+        metrics.store.opened(config.store.durability.name());
 
         let (store, recovery) = open_store(&config, &metrics)?;
-        let (mut recovered, recovery) = recover(&config, &plan, &store, recovery)?;
-        let committed = Arc::new(CommittedEnd::new(recovery.log_end()));
-        let outbox_worker = config.pipeline.workers as u16;
-        let outbox = Arc::new(Outbox::new(
-            store.clone(),
-            committed.clone(),
-            outbox_worker,
-            config.delivery.max_firings,
-        ));
-        outbox.push(std::mem::take(&mut recovered.firings));
-        let cursors = Arc::new(Cursors::new(
-            store.clone(),
-            recovered.sequences.remove(&CONTROL_SHARD).unwrap_or(0),
-            std::mem::take(&mut recovered.cursors),
-            config.limits.subscriptions,
-        ));
-        let clock = Arc::new(Clock::new(config.pipeline.clock));
-        if let Some(last) = recovered.last_arrival {
-            clock.advance(last);
+        let parts = Start { config, plan, transport, registry: Arc::new(registry), metrics, store };
+        let store = parts.store.clone();
+        let started = parts.start(recovery).await;
+        if started.is_err() {
+            // What kept it from starting is the error to tell.
+            let _ = tokio::task::spawn_blocking(move || store.close()).await;
         }
-        record_start(&plan, &registry, &cursors, &metrics).await?;
-
-        let grpc = bind(config.server.listen, config.limits.connections).await?;
-        let http = bind(config.server.http_listen, config.limits.connections).await?;
-        let (grpc_address, http_address) = (local(&grpc)?, local(&http)?);
-
-        let pipeline = Pipeline::start(
-            Parts {
-                plan,
-                models: registry.current(),
-                store: store.clone(),
-                clock: clock.clone(),
-                outbox: outbox.clone(),
-                metrics: metrics.clone(),
-                committed,
-                workers: config.pipeline.workers,
-                queue_events: config.pipeline.queue_events,
-                snapshot_lag_bytes: config.pipeline.snapshot_lag_bytes,
-            },
-            recovered,
-        );
-        let outbox_writer = outbox.start_writer().map_err(Error::Thread)?;
-
-        let shutdown = Shutdown::new();
-        let guard = rpc::auth::Guard::new(config.server.token.clone(), metrics.clone());
-        let overview = Arc::new(Overview {
-            started: Instant::now(),
-            config: config.clone(),
-            grpc: grpc_address,
-            http: http_address,
-            pipeline: pipeline.handle(),
-            registry: registry.clone(),
-            store: store.clone(),
-            shutdown: shutdown.token(),
-        });
-        let pages = web::router(overview, metrics.clone(), guard.clone());
-        let services = Services {
-            pipeline: pipeline.handle(),
-            outbox,
-            cursors,
-            registry,
-            clock,
-            metrics: metrics.clone(),
-            guard,
-            shutdown: shutdown.token(),
-        };
-        let (rpc, http_shutdown) = (rpc::Server::build(services, &config)?, shutdown.token());
-        let servers = vec![
-            tokio::spawn(async move { Ok(rpc.serve(grpc).await?) }),
-            tokio::spawn(async move { web::serve(http, pages, http_shutdown).await.map_err(Error::Http) }),
-        ];
-        tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
-        Ok(Self {
-            grpc: grpc_address,
-            http: http_address,
-            shutdown,
-            drain_deadline: config.shutdown.drain_deadline,
-            pipeline,
-            outbox: outbox_writer,
-            store,
-            metrics,
-            servers,
-        })
+        started
     }
 
     /// The gRPC address, with its actual port.
@@ -236,6 +177,109 @@ impl App {
             Err(_) => {}
         }
         outcome
+    }
+}
+
+/// What is there once the store is open.
+struct Start {
+    config: Config,
+    plan: Arc<Plan>,
+    transport: rpc::Transport,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    store: Arc<Store>,
+}
+
+impl Start {
+    async fn start(self, recovery: Recovery) -> Result<App, Error> {
+        let Self { config, plan, transport, registry, metrics, store } = self;
+        let (mut recovered, recovery) = recover(&config, &plan, &store, recovery)?;
+        let committed = Arc::new(CommittedEnd::new(recovery.log_end()));
+        let outbox_worker = config.pipeline.workers as u16;
+        let outbox = Arc::new(Outbox::open(
+            store.clone(),
+            committed.clone(),
+            outbox_worker,
+            config.delivery.max_firings,
+        )?);
+        outbox.push(std::mem::take(&mut recovered.firings));
+        let cursors = Arc::new(Cursors::new(
+            store.clone(),
+            recovered.sequences.remove(&CONTROL_SHARD).unwrap_or(0),
+            std::mem::take(&mut recovered.cursors),
+            config.limits.subscriptions,
+        ));
+        let clock = Arc::new(Clock::new(config.pipeline.clock));
+        if let Some(last) = recovered.last_arrival {
+            clock.advance(last);
+        }
+        // Only now: a caller is refused rather than kept waiting by a long recovery.
+        let grpc = bind(config.server.listen, config.limits.connections).await?;
+        let http = bind(config.server.http_listen, config.limits.connections).await?;
+        let (grpc_address, http_address) = (local(&grpc)?, local(&http)?);
+
+        record_start(&plan, &registry, &cursors, &metrics).await?;
+
+        let pipeline = Pipeline::start(
+            Parts {
+                plan,
+                models: registry.current(),
+                store: store.clone(),
+                clock: clock.clone(),
+                outbox: outbox.clone(),
+                metrics: metrics.clone(),
+                committed,
+                workers: config.pipeline.workers,
+                queue_events: config.pipeline.queue_events,
+                snapshot_lag_bytes: config.pipeline.snapshot_lag_bytes,
+                max_traits: config.limits.traits_per_profile,
+            },
+            recovered,
+        )
+        .map_err(Error::Thread)?;
+        let outbox_writer = outbox.start_writer().map_err(Error::Thread)?;
+
+        let shutdown = Shutdown::new();
+        let guard = rpc::auth::Guard::new(config.server.token.clone(), metrics.clone());
+        let overview = Arc::new(Overview {
+            started: Instant::now(),
+            config: config.clone(),
+            grpc: grpc_address,
+            http: http_address,
+            pipeline: pipeline.handle(),
+            registry: registry.clone(),
+            store: store.clone(),
+            shutdown: shutdown.token(),
+        });
+        let pages = web::router(overview, metrics.clone(), guard.clone());
+        let services = Services {
+            pipeline: pipeline.handle(),
+            outbox,
+            cursors,
+            registry,
+            clock,
+            metrics: metrics.clone(),
+            guard,
+            shutdown: shutdown.token(),
+        };
+        let rpc = rpc::Server::build(transport, services, &config)?;
+        let http_shutdown = shutdown.token();
+        let servers = vec![
+            tokio::spawn(async move { Ok(rpc.serve(grpc).await?) }),
+            tokio::spawn(async move { web::serve(http, pages, http_shutdown).await.map_err(Error::Http) }),
+        ];
+        tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
+        Ok(App {
+            grpc: grpc_address,
+            http: http_address,
+            shutdown,
+            drain_deadline: config.shutdown.drain_deadline,
+            pipeline,
+            outbox: outbox_writer,
+            store,
+            metrics,
+            servers,
+        })
     }
 }
 
@@ -344,8 +388,8 @@ fn open_store(config: &Config, metrics: &Arc<Metrics>) -> Result<(Arc<Store>, Re
     Ok((Arc::new(store), recovery))
 }
 
-/// Recovers under the plan; views made under other definitions are dropped,
-/// and everything is folded anew.
+/// Recovers under the plan. Views made under other definitions are dropped,
+/// and so are damaged ones: everything is then folded anew from the log.
 fn recover(
     config: &Config,
     plan: &Plan,
@@ -354,15 +398,25 @@ fn recover(
 ) -> Result<(Recovered, Recovery), Error> {
     let started = Instant::now();
     let of_store = |source| Error::Store { directory: config.store.directory.clone(), source };
-    let known = delivery::stored_definitions(store).map_err(of_store)?;
-    let recovery = if known.as_deref().is_some_and(|digest| digest != &*plan.digest) {
+    let of_recovery = |source| Error::Recovery { directory: config.store.directory.clone(), source };
+    let known = match delivery::stored_definitions(store) {
+        Err(store::Error::ViewDamaged { .. }) => None,
+        known => known.map_err(of_store)?,
+    };
+    let mut recovery = if known.as_deref().is_some_and(|digest| digest != &*plan.digest) {
         tracing::info!("the definitions have changed: features are folded anew from the log");
         store.reset_views("the definitions have changed").map_err(of_store)?
     } else {
         recovery
     };
-    let recovered = pipeline::recover(plan, &recovery)
-        .map_err(|source| Error::Recovery { directory: config.store.directory.clone(), source })?;
+    let recovered = match pipeline::recover(plan, &recovery) {
+        Err(error) if error.is_of_the_views() => {
+            tracing::warn!(%error, "the views are made anew from the log");
+            recovery = store.reset_views("the views are damaged").map_err(of_store)?;
+            pipeline::recover(plan, &recovery).map_err(of_recovery)?
+        }
+        recovered => recovered.map_err(of_recovery)?,
+    };
     tracing::info!(
         profiles = recovered.profiles.len(),
         entries = recovered.n_replayed,
@@ -410,5 +464,17 @@ impl store::Observer for StoreObserver {
         metrics.commit_seconds.observe(group.elapsed.as_secs_f64());
         metrics.commit_entries.observe(group.n_entries as f64);
         metrics.commit_bytes.observe(group.bytes as f64);
+    }
+
+    fn commit_failed(&self) {
+        self.0.store.commit_failures.inc();
+    }
+
+    fn views_written(&self, batch: &store::ViewBatch) {
+        self.0.store.view_write_seconds.observe(batch.elapsed.as_secs_f64());
+    }
+
+    fn commits_waited_for_views(&self, waited: Duration) {
+        self.0.store.view_wait_seconds.observe(waited.as_secs_f64());
     }
 }

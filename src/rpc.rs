@@ -15,4 +15,4 @@ mod server;
 mod trigger_service;
 
 pub use context::Services;
-pub use server::{Error as ServeError, Server};
+pub use server::{Error as ServeError, Server, Transport};

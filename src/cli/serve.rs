@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::EXIT_USAGE;
 use crate::app::{App, Error};
 use crate::config::Config;
-use crate::shutdown::Signals;
+use crate::shutdown::{EXIT_FORCED, Signals};
 use crate::telemetry;
 
 #[derive(Debug, clap::Args)]
@@ -48,8 +48,20 @@ pub fn run(args: Args) -> ExitCode {
         Err(error) => return refuse(&error, 1),
     };
     let outcome = runtime.block_on(async {
-        let signals = Signals::listen().map_err(Error::Signals)?;
-        let app = App::start(config).await?;
+        let mut signals = Signals::listen().map_err(Error::Signals)?;
+        // On a thread of its own: a long recovery must not keep a signal waiting.
+        let mut starting = tokio::spawn(App::start(config));
+        let app = tokio::select! {
+            started = &mut starting => match started {
+                Ok(started) => started?,
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            },
+            // Nothing has been acknowledged yet that the log does not hold.
+            signal = signals.next() => {
+                tracing::warn!(signal, "ending before the server has started");
+                std::process::exit(EXIT_FORCED);
+            }
+        };
         let draining = app.draining();
         tokio::spawn(app.shutdown().clone().drain_on(signals));
         draining.draining().await;
@@ -57,7 +69,7 @@ pub fn run(args: Args) -> ExitCode {
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error @ Error::Definitions(_)) => refuse(&error, EXIT_USAGE),
+        Err(error) if error.is_of_what_was_given() => refuse(&error, EXIT_USAGE),
         Err(error) => refuse(&error, 1),
     }
 }

@@ -38,6 +38,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Streams that a client reset and the server has not dealt with: more close the connection.
 const MAX_PENDING_RESETS: usize = 32;
 
+/// The connection's side of a server: its limits and its certificate, without services.
+pub struct Transport(transport::Server);
+
 /// A gRPC server, built and not yet listening.
 pub struct Server {
     router: Router,
@@ -57,15 +60,10 @@ pub enum Error {
     Serve(transport::Error),
 }
 
-impl Server {
-    /// Builds the server; reads the TLS files.
-    pub fn build(services: Services, config: &Config) -> Result<Self, Error> {
+impl Transport {
+    /// Reads and checks the TLS files.
+    pub fn build(config: &Config) -> Result<Self, Error> {
         let (settings, limits) = (&config.server, &config.limits);
-        let shutdown = services.shutdown.clone();
-        let guard = services.guard.clone();
-        let context = Arc::new(Context::new(services, config));
-        let (health, health_service) = tonic_health::server::health_reporter();
-
         let mut server = transport::Server::builder()
             .max_concurrent_streams(limits.streams_per_connection)
             .http2_max_header_list_size(limits.header_bytes)
@@ -77,6 +75,18 @@ impl Server {
         if let Some(tls) = &settings.tls {
             server = server.tls_config(tls_config(tls)?).map_err(Error::TlsMaterial)?;
         }
+        Ok(Self(server))
+    }
+}
+
+impl Server {
+    pub fn build(transport: Transport, services: Services, config: &Config) -> Result<Self, Error> {
+        let limits = &config.limits;
+        let Transport(mut server) = transport;
+        let shutdown = services.shutdown.clone();
+        let guard = services.guard.clone();
+        let context = Arc::new(Context::new(services, config));
+        let (health, health_service) = tonic_health::server::health_reporter();
 
         macro_rules! guarded {
             ($server:ident, $service:expr) => {
