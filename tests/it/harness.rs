@@ -167,7 +167,7 @@ pub fn user(id: &str) -> Option<v1::UserRef> {
 }
 
 /// A model of `buys` that says 0.12 below three views and 0.88 from there on.
-fn publish_model(directory: &Path) {
+pub fn publish_model(directory: &Path) {
     let plan = definitions::compile(DEFINITIONS).expect("valid definitions");
     let split = Split {
         input: 0,

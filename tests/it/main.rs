@@ -1,5 +1,12 @@
 //! The server as its callers see it: a real one, on free ports and a store of
 //! its own, spoken to over the wire.
 
+mod crash;
+mod drain;
+mod fail_stop;
 mod harness;
+mod http;
+mod metrics;
+mod process;
 mod rpc;
+mod tidy;
