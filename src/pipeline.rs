@@ -251,5 +251,7 @@ impl PipelineHandle {
     }
 }
 
-/// Answers one batch's part that went to one worker: the results by their index in the batch.
-type Reply = oneshot::Sender<Result<Vec<(usize, Result<Submitted, Error>)>, Error>>;
+/// The results of one batch's part that went to one worker, by their index in
+/// the batch; or why none of them is durable.
+type Answer = Result<Vec<(usize, Result<Submitted, Error>)>, Error>;
+type Reply = oneshot::Sender<Answer>;

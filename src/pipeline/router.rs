@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::sync::{Mutex, oneshot};
 
 use super::shard::{Batch, Item, Message};
-use super::{Error, Incoming, Parts, Reply, ScoreRequest, Submission, Submitted};
+use super::{Answer, Error, Incoming, Parts, Reply, ScoreRequest, Submission, Submitted};
 use crate::clock::Clock;
 use crate::config::ClockMode;
 use crate::engine::time::Timestamp;
@@ -198,7 +198,7 @@ impl Queue {
 }
 
 enum PartAnswer {
-    Coming(Vec<usize>, oneshot::Receiver<Result<Vec<(usize, Result<Submitted, Error>)>, Error>>),
+    Coming(Vec<usize>, oneshot::Receiver<Answer>),
     Refused(Vec<usize>, Error),
 }
 
