@@ -1,6 +1,9 @@
 //! The firings, in the order of their commits: the newest in memory, all in a
 //! view that is written behind.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};

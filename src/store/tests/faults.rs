@@ -195,3 +195,57 @@ fn a_full_queue_gives_the_commit_back() {
     let reader = LogReader::open(directory.path(), LogPosition::START).unwrap();
     assert_eq!(reader.count(), 1);
 }
+
+#[test]
+fn each_commit_of_a_group_ends_where_the_next_one_begins() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { group_window: Duration::from_millis(200), ..options() };
+    let (store, _) = Store::open(directory.path(), options).unwrap();
+    let answers: Vec<_> = (0..3)
+        .map(|n| queue(&store, vec![entry(n, 1, b"one"), entry(n, 2, b"two")], Vec::new(), None))
+        .collect();
+    let [first, second, third] =
+        [0, 1, 2].map(|n: usize| answers[n].recv().unwrap().expect("it is committed"));
+    assert_eq!(first.end, second.positions[0]);
+    assert_eq!(second.end, third.positions[0]);
+    assert!(third.end > third.positions[1]);
+    store.close().unwrap();
+    let (_store, recovery) = open(directory.path());
+    assert_eq!(recovery.log_end(), third.end);
+    assert_eq!(entries_from(&recovery, first.end).len(), 4);
+}
+
+#[test]
+fn a_commit_that_fails_can_stop_all_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { group_window: Duration::from_millis(200), ..options() };
+    let (store, _) = Store::open(directory.path(), options).unwrap();
+    let store = Arc::new(store);
+    let stops = {
+        let store = store.clone();
+        let done: Done = Box::new(move |result| {
+            assert!(matches!(result, Err(Error::UnknownShard { .. })), "{result:?}");
+            store.stop("a commit failed");
+        });
+        Commit { entries: vec![entry(99, 1, b"nowhere")], views: Vec::new(), replay_from: None, done }
+    };
+    store.commit(stops).unwrap();
+    // In the same group: it would put into the views what the failed one had promised.
+    let (sender, outcome) = mpsc::channel();
+    let done: Done = Box::new(move |result| sender.send(result).unwrap());
+    let later = Commit {
+        entries: vec![entry(0, 1, b"one")],
+        views: vec![put(View::Profiles, b"u", b"1")],
+        replay_from: None,
+        done,
+    };
+    match store.commit(later) {
+        Ok(()) => assert!(matches!(outcome.recv().unwrap(), Err(Error::FailStop { .. }))),
+        Err(rejected) => assert!(matches!(rejected.error, Error::FailStop { .. })),
+    }
+    assert!(store.check().is_err() && store.close().is_err());
+    drop(store);
+    let (_store, recovery) = open(directory.path());
+    assert_eq!(entries_from(&recovery, LogPosition::START), []);
+    assert!(view_map(&recovery, View::Profiles).is_empty());
+}
