@@ -8,5 +8,6 @@ mod harness;
 mod http;
 mod metrics;
 mod process;
+mod recovery;
 mod rpc;
 mod tidy;

@@ -1,0 +1,36 @@
+//! What a restart makes of what is on disk.
+
+use tipoff::proto::v1;
+use tipoff::record::VIRTUAL_SHARDS;
+use tipoff::store::{Commit, Options, Store, View, ViewWrite};
+
+use crate::harness::{TestServer, event, user};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_that_do_not_read_back_are_made_anew_from_the_log() {
+    let server = TestServer::start(&[]).await;
+    server.accept((0..3).map(|i| event("ada", "page_view", 1_000_000 + i))).await;
+    let directory = server.stop().await;
+
+    let options = Options { n_virtual_shards: VIRTUAL_SHARDS + 1, ..Options::default() };
+    let (store, _) = Store::open(&directory.path().join("store"), options).expect("it opens");
+    let nonsense =
+        ViewWrite { view: View::Profiles, key: b"k\0ada".to_vec(), value: Some(b"\xffnonsense".to_vec()) };
+    let commit = Commit {
+        entries: Vec::new(),
+        views: vec![nonsense],
+        replay_from: None,
+        done: Box::new(|result| assert!(result.is_ok())),
+    };
+    store.commit(commit).expect("it is queued");
+    store.close().expect("it closes");
+
+    let server = TestServer::start_in(directory, &[]).await;
+    let request = v1::GetProfileRequest { user: user("ada") };
+    let profile = server.profiles().get_profile(request).await.expect("known").into_inner();
+    assert_eq!(profile.event_count, 3);
+    let mut triggers = server.triggers();
+    let firings = triggers.list_firings(v1::ListFiringsRequest::default()).await.expect("listed");
+    assert_eq!(firings.into_inner().firings.len(), 1, "the firing is listed once");
+    server.stop().await;
+}
