@@ -4,8 +4,13 @@
 //! 1 failed, 2 what was given is wrong (also the command line's own).
 
 pub mod check;
+pub mod print;
+pub mod profile;
+pub mod score;
+pub mod send;
 pub mod serve;
 pub mod simulate;
+pub mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +44,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Send an event file to a server
+    Send(send::Args),
+    /// Print a user's scores
+    Score(score::Args),
+    /// Print all that is known of a user
+    Profile(profile::Args),
+    /// Print firings as they come
+    Watch(watch::Args),
     /// Write the events of a simulated shop to a file
     Simulate(simulate::Args),
 }
@@ -49,6 +62,10 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => return serve::run(args),
         Command::Check { file, json } => return check::check(&file, json),
         Command::Demo(args) => demo::run(&args),
+        Command::Send(args) => block_on(send::run(args)),
+        Command::Score(args) => block_on(score::run(args)),
+        Command::Profile(args) => block_on(profile::run(args)),
+        Command::Watch(args) => block_on(watch::run(args)),
         Command::Simulate(args) => simulate::run(&args),
     };
     match outcome {
@@ -58,4 +75,9 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a client command.
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(command)
 }

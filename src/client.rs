@@ -4,11 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+
+use tonic_types::StatusExt;
 
 use crate::engine::event::UserId;
 use crate::engine::time::Timestamp;
@@ -40,11 +42,12 @@ pub struct Connect {
 }
 
 pub type Transport = InterceptedService<Channel, Bearer>;
+pub type Events = EventServiceClient<Transport>;
 
 /// Connected clients of every service.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pub events: EventServiceClient<Transport>,
+    pub events: Events,
     pub scoring: ScoringServiceClient<Transport>,
     pub profiles: ProfileServiceClient<Transport>,
     pub triggers: TriggerServiceClient<Transport>,
@@ -120,6 +123,23 @@ impl Connect {
         };
         value.set_sensitive(true);
         Ok(Some(value))
+    }
+}
+
+/// A failed call as a person reads it: what the server said, and its reason.
+pub fn explain(status: tonic::Status) -> anyhow::Error {
+    let details = status.get_error_details();
+    let mut text = status.message().to_owned();
+    if let Some(bad) = details.bad_request() {
+        for violation in &bad.field_violations {
+            if !violation.field.is_empty() && !text.contains(&violation.field) {
+                text = format!("{}: {text}", violation.field);
+            }
+        }
+    }
+    match details.error_info() {
+        Some(info) => anyhow!("{text} ({})", info.reason),
+        None => anyhow!("{text} ({:?})", status.code()),
     }
 }
 

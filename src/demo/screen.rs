@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::client::{time, user_text};
+use crate::cli::print::firing_line;
 use crate::engine::plan::Plan;
 use crate::proto::v1;
 
@@ -60,7 +60,7 @@ impl Screen {
 
     pub fn firing(&mut self, firing: &v1::Firing) {
         let latest = self.latest.entry(firing.trigger.clone()).or_default();
-        latest.push_back(describe(firing));
+        latest.push_back(firing_line(firing));
         if latest.len() > N_LATEST {
             latest.pop_front();
         }
@@ -84,36 +84,5 @@ impl Screen {
         for line in &self.lines {
             line.abandon();
         }
-    }
-}
-
-/// One line: when, which trigger, whom, how likely, and why.
-fn describe(firing: &v1::Firing) -> String {
-    let at = time(firing.as_of.as_ref().and_then(|as_of| as_of.time.as_ref())).to_string();
-    let at = at.get(..16).unwrap_or(&at).replace('T', " ");
-    let score = firing.score.map_or_else(|| "    ".to_owned(), |score| format!("{score:.2}"));
-    let reasons: Vec<String> = firing
-        .reasons
-        .iter()
-        .map(|reason| match reason.value {
-            Some(value) => format!("{} = {} ({:+.2})", reason.feature, short(value), reason.contribution),
-            None => format!("{} missing ({:+.2})", reason.feature, reason.contribution),
-        })
-        .collect();
-    let key = if firing.key.is_empty() { String::new() } else { format!("{}  ", firing.key) };
-    format!(
-        "{at}  {:<20} {:<12} {score}  {key}{}",
-        firing.trigger,
-        user_text(firing.user.as_ref()),
-        reasons.join(", ")
-    )
-}
-
-/// A number short enough for a line.
-fn short(number: f64) -> String {
-    if number == number.trunc() || number.abs() >= 1_000.0 {
-        format!("{number:.0}")
-    } else {
-        format!("{number:.2}")
     }
 }

@@ -34,6 +34,11 @@ pub enum Type {
     Time,
 }
 
+/// The value of a cell, by its spelling.
+pub fn of_cell(cell: &str) -> Value {
+    infer(cell).into_value()
+}
+
 /// The cell as what it is spelled like.
 pub(super) fn infer(cell: &str) -> Scalar<'_> {
     match cell {

@@ -14,6 +14,7 @@ use super::convert::{as_of, features, model_score};
 use super::error::Refusal;
 use super::reason::Reason;
 use crate::engine::Acceptance;
+use crate::engine::time::Millis;
 use crate::pipeline::{Error, Submitted};
 use crate::proto::v1;
 use crate::proto::v1::event_service_server::EventService;
@@ -104,11 +105,12 @@ impl Events {
                 };
             }
             Acceptance::Late { by } => {
-                let message = format_args!("{by} older than the permitted lateness");
+                let message = format_args!("{:.1} h older than the permitted lateness", hours(by));
                 return self.refused(Refusal::of_field(Reason::EventLate, "time", message));
             }
             Acceptance::Future { by } => {
-                let message = format_args!("{by} further ahead of its arrival than the permitted skew");
+                let message =
+                    format_args!("{:.1} h further ahead of its arrival than the permitted skew", hours(by));
                 return self.refused(Refusal::of_field(Reason::EventInFuture, "time", message));
             }
         };
@@ -187,6 +189,10 @@ impl EventService for Events {
             .map(Response::new)
             .map_err(|refusal| self.context.fail(refusal))
     }
+}
+
+fn hours(span: Millis) -> f64 {
+    span.as_seconds() / 3_600.0
 }
 
 /// The first error, if nothing was taken in.

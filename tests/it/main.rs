@@ -1,6 +1,7 @@
 //! The server as its callers see it: a real one, on free ports and a store of
 //! its own, spoken to over the wire.
 
+mod commands;
 mod crash;
 mod drain;
 mod fail_stop;

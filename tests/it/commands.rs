@@ -1,0 +1,87 @@
+//! The client commands, as a user runs them.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::harness::TestServer;
+
+/// Runs `tipoff` against the server; the arguments come before `--address`.
+async fn tipoff(server: &TestServer, args: &[&str]) -> Output {
+    let address = format!("http://{}", server.app().grpc());
+    let args: Vec<String> =
+        args.iter().map(|arg| (*arg).to_owned()).chain(["--address".to_owned(), address]).collect();
+    let run = move || {
+        std::process::Command::new(env!("CARGO_BIN_EXE_tipoff"))
+            .args(args)
+            .env_remove("TIPOFF_TOKEN")
+            .output()
+            .expect("it runs")
+    };
+    tokio::task::spawn_blocking(run).await.expect("it ends")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn json_of(output: &Output) -> Value {
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+const EVENTS: &str = r#"{"user_id":"ada","type":"page_view","time":1000000,"event_id":"1","properties":{"page":"shoes"}}
+{"user_id":"ada","type":"page_view","time":1001000,"event_id":"2","properties":{"page":"hats"}}
+{"user_id":"ada","type":"page_view","time":1002000,"event_id":"3","properties":{"page":"coats"}}
+{"user_id":"ada","type":"page_view","time":1002000,"event_id":"3","properties":{"page":"coats"}}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_sent_and_seen_in_scores_and_profile() {
+    let server = TestServer::start(&[]).await;
+    let file = server.directory.path().join("events.jsonl");
+    std::fs::write(&file, EVENTS).expect("written");
+    let file = file.to_str().expect("UTF-8");
+
+    let mut sent = json_of(&tipoff(&server, &["send", file, "--replay", "--json"]).await);
+    assert!(sent["seconds"].take().is_number());
+    let expected = json!({
+        "events": 4, "accepted": 3, "duplicate": 1, "bad_lines": 0, "refused": {}, "seconds": null,
+    });
+    assert_eq!(sent, expected);
+
+    let scored =
+        json_of(&tipoff(&server, &["score", "ada", "--model", "buys", "--features", "--json"]).await);
+    assert_eq!((&scored["known"], &scored["features"]["views_7d"]), (&json!(true), &json!(3.0)));
+    assert_eq!(scored["scores"][0]["raw_score"], json!(2.0));
+    let text = stdout(&tipoff(&server, &["score", "ada", "--model", "buys"]).await);
+    assert!(text.contains("buys v1  probability 0.8808"), "{text}");
+    // Of a user with one view, a further one makes no difference; of two it does.
+    let bob = ["score", "bob", "--model", "buys", "--event", "page_view", "--property", "page=x", "--json"];
+    assert_eq!(json_of(&tipoff(&server, &bob).await)["scores"][0]["raw_score"], json!(-2.0));
+
+    let profile = json_of(&tipoff(&server, &["profile", "ada", "--json"]).await);
+    assert_eq!((&profile["event_count"], &profile["features"]["last_page"]), (&json!(3), &json!("coats")));
+    let text = stdout(&tipoff(&server, &["profile", "ada"]).await);
+    assert!(text.contains("views_7d   3"), "{text}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_told_and_fails_the_command() {
+    let server = TestServer::start(&[]).await;
+    let file = server.directory.path().join("events.jsonl");
+    let lines = "{\"user_id\":\"\",\"type\":\"x\",\"time\":1}\n{\"user_id\":\"ada\",\"type\":\"x\",\"time\":5}\nnonsense\n";
+    std::fs::write(&file, lines).expect("written");
+    let output = tipoff(&server, &["send", file.to_str().expect("UTF-8"), "--replay"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(talk.contains("events.jsonl:1: user_id: missing or empty"), "{talk}");
+    assert!(talk.contains("2 events were not taken in"), "{talk}");
+    assert!(stdout(&output).contains("accepted   1"));
+
+    let output = tipoff(&server, &["profile", "nobody"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("USER_UNKNOWN"), "{output:?}");
+    server.stop().await;
+}
