@@ -109,7 +109,8 @@ async fn a_second_signal_ends_the_process_at_once() {
     // A page that is never asked for keeps its connection, and so the drain, open.
     let mut connection = std::net::TcpStream::connect(server.http).expect("it listens");
     std::io::Write::write_all(&mut connection, b"GET /livez HTTP/1.1\r\n").expect("sent");
-    std::thread::sleep(Duration::from_millis(200));
+    // Long enough for a busy machine to read it.
+    std::thread::sleep(Duration::from_millis(500));
     server.signal("TERM");
     std::thread::sleep(Duration::from_millis(500));
     server.signal("TERM");
@@ -122,7 +123,8 @@ fn calls_that_do_not_end_are_cut_off_at_the_deadline() {
     let mut server = Process::start(directory.path(), &[("shutdown.drain_deadline", "500ms")]);
     let mut connection = std::net::TcpStream::connect(server.http).expect("it listens");
     std::io::Write::write_all(&mut connection, b"GET /livez HTTP/1.1\r\n").expect("sent");
-    std::thread::sleep(Duration::from_millis(200));
+    // Long enough for a busy machine to read it.
+    std::thread::sleep(Duration::from_millis(500));
     server.signal("TERM");
     assert_eq!(server.wait(SOON).code(), Some(0));
 }
