@@ -395,6 +395,22 @@ fn absence_is_answered_per_key_and_by_late_events() {
 }
 
 #[test]
+fn an_answer_at_the_same_instant_is_one_whatever_the_uids_and_the_order() {
+    for (arming, answer) in [(1, 2), (2, 1)] {
+        let events = [event("a", arming, at(0), None), event("b", answer, at(0), None)];
+        for order in [[0, 1], [1, 0]] {
+            let trigger = absence(minutes(30), None, OnRepeat::Reset);
+            let mut rig = Rig::new(plan(Vec::new(), Vec::new(), vec![trigger]));
+            for index in order {
+                rig.accept(events[index].clone(), at(0));
+            }
+            rig.run_due(at(86_400_000));
+            assert_eq!(rig.firings(), []);
+        }
+    }
+}
+
+#[test]
 fn timers_due_by_an_arrival_run_before_it() {
     let mut rig = Rig::new(plan(Vec::new(), Vec::new(), vec![absence(minutes(30), None, OnRepeat::Reset)]));
     rig.accept(event("a", 1, at(0), None), at(0));

@@ -93,10 +93,10 @@ pub fn fold_event(
     let before = arming.start(*on_repeat);
     if answers {
         arming.answered = arming.answered.max(Some(this));
-        arming.waiting.retain(|waiting| Some(*waiting) > arming.answered);
+        let answered = arming.answered;
+        arming.waiting.retain(|waiting| is_open(*waiting, answered));
     }
-    // An event that both answers and arms starts a new wait by itself.
-    let open = Some(this) > arming.answered || (answers && Some(this) == arming.answered);
+    let open = is_open(this, arming.answered);
     if arms && open {
         if let Err(place) = arming.waiting.binary_search(&this) {
             arming.waiting.insert(place, this);
@@ -114,6 +114,13 @@ pub fn fold_event(
         arming.due = start.map(|(time, _)| time.after(*wait).max(now));
     }
     false
+}
+
+/// Whether an arming event still waits. An answer at the same instant is one:
+/// events of one batch without times of their own have the same. An event that
+/// both answers and arms starts a new wait by itself.
+fn is_open(arming: (Timestamp, EventUid), answered: Option<(Timestamp, EventUid)>) -> bool {
+    answered.is_none_or(|answered| arming.0 > answered.0 || arming == answered)
 }
 
 /// What a score trigger does at a new score; none if nothing changes.
