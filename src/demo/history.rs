@@ -206,9 +206,11 @@ fn summary(
             100.0 * low,
             100.0 * high
         )?;
+        let customers =
+            if trigger.when.is_some() { "customers that `when` lets pass" } else { "all customers" };
         writeln!(
             out,
-            "    base rate  {:.1} % of all customers scored on the same days: {:.2} times as often",
+            "    base rate  {:.1} % of {customers}, scored on the same days: {:.2} times as often",
             100.0 * precision.base_rate,
             precision.share() / precision.base_rate
         )?;

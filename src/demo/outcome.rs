@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 
-use crate::engine::decision::Action;
+use crate::engine::decision::{Action, Decision};
 use crate::engine::event::UserId;
+use crate::engine::expression::BoolExpr;
 use crate::engine::input::Input;
-use crate::engine::plan::{EventSelector, LabelPlan, Plan, TriggerKind};
+use crate::engine::plan::{EventSelector, LabelPlan, Plan, Scope, TriggerKind};
 use crate::engine::time::{Millis, Timestamp};
 use crate::event_file::Record;
 use crate::record::{self, Record as LogRecord};
@@ -35,7 +36,8 @@ pub struct Precision {
     pub n: usize,
     /// Of these, how many users did what was predicted.
     pub hits: usize,
-    /// The share of all decisions of the same days that came true.
+    /// The share of the decisions of the same days that came true, of
+    /// customers whom the trigger's `when` lets pass.
     pub base_rate: f64,
 }
 
@@ -88,7 +90,9 @@ impl Outcomes {
     ) -> Result<Option<Report>> {
         let TriggerKind::Score { model, .. } = plan.triggers[trigger].kind else { return Ok(None) };
         let Some(label) = plan.models[model].label.map(|label| &plan.labels[label]) else { return Ok(None) };
-        let (mut judged, mut fired, mut n_open) = (Judged::default(), Vec::new(), 0);
+        let when = plan.triggers[trigger].when.as_ref();
+        let (mut judged, mut eligible) = (Judged::default(), Judged::default());
+        let (mut fired, mut n_open) = (Vec::new(), 0);
         for entry in reader {
             let (_, entry) = entry?;
             let LogRecord::Step(user, step) = record::decode(plan, &entry.payload)? else { continue };
@@ -103,6 +107,9 @@ impl Outcomes {
                 (decision.scores.iter().find(|score| score.model == model), came_true)
             {
                 judged.decisions.push((day(at), score.value(), came_true));
+                if when.is_none_or(|when| holds(when, plan, decision)) {
+                    eligible.decisions.push((day(at), score.value(), came_true));
+                }
             }
             let is_firing = |action: &Action| action.is_firing();
             for _ in decision.outcomes.iter().filter(|outcome| {
@@ -114,7 +121,7 @@ impl Outcomes {
                 }
             }
         }
-        let precision = judged.precision(&fired);
+        let precision = eligible.precision(&fired);
         Ok(Some(Report { judged, precision, n_open }))
     }
 }
@@ -178,6 +185,20 @@ impl Precision {
         let half = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
         (centre - half, centre + half)
     }
+}
+
+/// Whether a condition on the user's features held at a decision.
+fn holds(condition: &BoolExpr, plan: &Plan, decision: &Decision) -> bool {
+    let traits = vec![None; plan.traits.len()];
+    let scores = vec![f64::NAN; plan.models.len()];
+    let vector = &decision.vector;
+    condition.holds(&Scope {
+        event: None,
+        vector,
+        traits: &traits,
+        scores: &scores,
+        now: decision.as_of.time,
+    })
 }
 
 fn day(at: Timestamp) -> i64 {
