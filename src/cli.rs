@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::demo;
+use crate::{bench, demo};
 
 /// What was given is wrong: definitions, configuration, arguments.
 pub const EXIT_USAGE: u8 = 2;
@@ -52,6 +52,8 @@ enum Command {
     Profile(profile::Args),
     /// Print firings as they come
     Watch(watch::Args),
+    /// Measure the server's latency and throughput on this machine
+    Bench(bench::Args),
     /// Write the events of a simulated shop to a file
     Simulate(simulate::Args),
 }
@@ -65,6 +67,7 @@ pub fn run() -> ExitCode {
         Command::Send(args) => block_on(send::run(args)),
         Command::Score(args) => block_on(score::run(args)),
         Command::Profile(args) => block_on(profile::run(args)),
+        Command::Bench(args) => block_on(bench::run(args)),
         Command::Watch(args) => block_on(watch::run(args)),
         Command::Simulate(args) => simulate::run(&args),
     };

@@ -63,6 +63,7 @@ pub mod shutdown;
 pub mod telemetry;
 
 // The command line, and what it is made of.
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod demo;

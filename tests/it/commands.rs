@@ -85,3 +85,36 @@ async fn what_is_refused_is_told_and_fails_the_command() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("USER_UNKNOWN"), "{output:?}");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_benchmark_measures_a_server_of_its_own() {
+    let run = || {
+        std::process::Command::new(env!("CARGO_BIN_EXE_tipoff"))
+            .args([
+                "bench",
+                "--duration",
+                "1",
+                "--rate",
+                "500",
+                "--score-rate",
+                "100",
+                "--users",
+                "500",
+                "--json",
+            ])
+            .output()
+            .expect("it runs")
+    };
+    let report = json_of(&tokio::task::spawn_blocking(run).await.expect("it ends"));
+    for (part, latency) in [
+        ("open_loop", "ingest_acknowledgement_ms"),
+        ("open_loop", "score_ms"),
+        ("closed_loop", "batch_acknowledgement_ms"),
+    ] {
+        let latency = &report[part][latency];
+        let at = |name: &str| latency[name].as_f64().expect("a number");
+        assert!(0.0 < at("p50") && at("p50") <= at("p99") && at("p99") <= at("max"), "{part}: {latency}");
+        assert_eq!(report[part]["refused"], json!(0), "{part}");
+        assert!(report[part]["events_per_second"].as_f64().expect("a number") > 0.0, "{part}");
+    }
+}

@@ -1,0 +1,110 @@
+//! Models to serve while measuring: of a stated size, with random splits. What
+//! they say means nothing; what they cost does.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::engine::calibration::Calibration;
+use crate::engine::forest::{Comparison, Forest, Leaf, Node, Side, Split, Tree};
+use crate::engine::model::{Link, OutputKind};
+use crate::engine::plan::{ModelPlan, Plan};
+use crate::engine::time::Timestamp;
+use crate::engine::vector::Slot;
+use crate::registry::{Draft, Feature, Golden, Label, Manifest, Missing, Output, publish};
+
+const N_TREES: usize = 100;
+const N_LEAVES: usize = 31;
+pub const DESCRIPTION: &str = "100 random trees of 31 leaves each";
+
+/// Publishes an artifact for every model of the plan.
+pub fn publish_all(models: &Path, plan: &Plan, seed: u64) -> Result<()> {
+    let mut dice = ChaCha8Rng::seed_from_u64(seed);
+    for model in &plan.models {
+        let features: Vec<usize> = model
+            .features
+            .iter()
+            .copied()
+            .filter(|&feature| matches!(plan.features[feature].slot, Slot::Number(_)))
+            .collect();
+        let trees = (0..N_TREES).map(|_| tree(features.len(), &mut dice)).collect();
+        let forest = Forest::new(features.len(), 0.0, trees).context("the random trees are valid")?;
+        let golden: Vec<Golden> = [f64::NAN, 0.0, 10.0]
+            .map(|value| {
+                let inputs = vec![value; features.len()];
+                let raw = forest.raw(&inputs);
+                Golden { inputs, raw, outputs: vec![Link::Logistic.apply(raw)] }
+            })
+            .into();
+        let manifest = manifest(plan, model, &features);
+        let draft = Draft { manifest, forest: &forest, golden: &golden, extra: BTreeMap::new() };
+        publish(models, draft, plan).with_context(|| format!("model {}", model.name))?;
+    }
+    Ok(())
+}
+
+/// Splits a random leaf until there are enough.
+fn tree(n_inputs: usize, dice: &mut ChaCha8Rng) -> Tree {
+    let leaf = |dice: &mut ChaCha8Rng| Node::Leaf(Leaf { value: dice.random_range(-0.1..0.1), cover: 1.0 });
+    let (mut nodes, mut leaves) = (vec![leaf(dice)], vec![0]);
+    while leaves.len() < N_LEAVES {
+        let at = leaves.swap_remove(dice.random_range(0..leaves.len()));
+        let (left, right) = (nodes.len(), nodes.len() + 1);
+        nodes.extend([leaf(dice), leaf(dice)]);
+        leaves.extend([left, right]);
+        nodes[at] = Node::Split(Split {
+            input: dice.random_range(0..n_inputs as u32),
+            comparison: Comparison::Less,
+            // Counts and amounts: small ones are common.
+            threshold: 100.0 * dice.random::<f64>().powi(3),
+            missing: if dice.random() { Side::Left } else { Side::Right },
+            left: left as u32,
+            right: right as u32,
+            cover: 0.0,
+        });
+    }
+    cover(&mut nodes);
+    Tree { nodes }
+}
+
+/// The cover of a split is that of its children, which come after it.
+fn cover(nodes: &mut [Node]) {
+    for at in (0..nodes.len()).rev() {
+        if let Node::Split(split) = nodes[at] {
+            let sum = [split.left, split.right].map(|child| match nodes[child as usize] {
+                Node::Split(split) => split.cover,
+                Node::Leaf(leaf) => leaf.cover,
+            });
+            nodes[at] = Node::Split(Split { cover: sum[0] + sum[1], ..split });
+        }
+    }
+}
+
+fn manifest(plan: &Plan, model: &ModelPlan, features: &[usize]) -> Manifest {
+    let feature = |&index: &usize| Feature {
+        name: plan.features[index].name.to_string(),
+        digest: plan.features[index].digest.to_string(),
+    };
+    Manifest {
+        format: String::new(),
+        format_version: 0,
+        name: model.name.to_string(),
+        version: 0,
+        created: Timestamp::from_millis(0),
+        scorer: String::new(),
+        features: features.iter().map(feature).collect(),
+        features_digest: plan.features_digest(features),
+        label: model.label.map(|label| Label::of(&plan.labels[label])),
+        missing: Missing::Native,
+        link: Link::Logistic,
+        outputs: vec![Output { name: "probability".to_owned(), kind: OutputKind::Probability }],
+        calibration: Calibration::None,
+        training: None,
+        metrics: None,
+        thresholds: Vec::new(),
+        files: BTreeMap::new(),
+    }
+}
