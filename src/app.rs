@@ -19,7 +19,7 @@ use crate::engine::plan::Plan;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Parts, Pipeline, PipelineHandle, Recovered};
 use crate::record::{CONTROL_SHARD, CommittedEnd, Control, VIRTUAL_SHARDS};
-use crate::registry::Registry;
+use crate::registry::{self, Refused, Registry};
 use crate::rpc::{self, Services};
 use crate::shutdown::{Shutdown, Token};
 use crate::store::{self, Health, Recovery, Store};
@@ -43,6 +43,8 @@ pub struct App {
 pub enum Error {
     #[error("{0}")]
     Definitions(Diagnostics),
+    #[error("models that do not load:{}", listed(.0))]
+    Models(Vec<Refused>),
     #[error("store {directory}: {source}", directory = .directory.display())]
     Store { directory: PathBuf, source: store::Error },
     #[error("store {directory}: {source}", directory = .directory.display())]
@@ -70,7 +72,9 @@ impl Error {
     pub const fn is_of_what_was_given(&self) -> bool {
         matches!(
             self,
-            Self::Definitions(_) | Self::Rpc(rpc::ServeError::Tls { .. } | rpc::ServeError::TlsMaterial(_))
+            Self::Definitions(_)
+                | Self::Models(_)
+                | Self::Rpc(rpc::ServeError::Tls { .. } | rpc::ServeError::TlsMaterial(_))
         )
     }
 }
@@ -90,9 +94,9 @@ struct Overview {
 impl App {
     /// Checks what the configuration names, without opening the store or a port.
     pub fn check(config: &Config) -> Result<(), Error> {
-        load_definitions(config)?;
+        let plan = Arc::new(load_definitions(config)?);
         rpc::Transport::build(config)?;
-        Ok(())
+        open_registry(config, &plan).map(drop)
     }
 
     /// Checks what the configuration names, opens the store, recovers and
@@ -101,10 +105,7 @@ impl App {
     pub async fn start(config: Config) -> Result<Self, Error> {
         let plan = Arc::new(load_definitions(&config)?);
         let transport = rpc::Transport::build(&config)?;
-        let (registry, refused) = Registry::open(&config.models.directory, plan.clone());
-        for refused in &refused {
-            tracing::warn!(model = %refused.model, version = refused.version, reason = %refused.reason, "model refused");
-        }
+        let registry = open_registry(&config, &plan)?;
         let metrics = Arc::new(Metrics::new(&plan, config.pipeline.workers, config.pipeline.clock)?);
         metrics.store.opened(config.store.durability.name());
 
@@ -351,6 +352,25 @@ fn load_definitions(config: &Config) -> Result<Plan, Error> {
         None => definitions::compile(""),
     }
     .map_err(Error::Definitions)
+}
+
+/// Loads the models. One without an artifact is served without scores; one
+/// whose artifacts are all broken keeps the server from starting.
+fn open_registry(config: &Config, plan: &Arc<Plan>) -> Result<Registry, Error> {
+    let (registry, refused) = Registry::open(&config.models.directory, plan.clone());
+    for refused in &refused {
+        tracing::warn!(model = %refused.model, version = refused.version, reason = %refused.reason, "model refused");
+    }
+    let is_broken = |entry: &registry::Entry| {
+        entry.stable.is_none() && entry.refused.iter().any(|refused| refused.version.is_some())
+    };
+    let broken =
+        registry.list().into_iter().filter(is_broken).flat_map(|entry| entry.refused).collect::<Vec<_>>();
+    if broken.is_empty() || config.models.allow_broken { Ok(registry) } else { Err(Error::Models(broken)) }
+}
+
+fn listed(refused: &[Refused]) -> String {
+    refused.iter().map(|refused| format!("\n  {refused}")).collect()
 }
 
 fn open_store(config: &Config, metrics: &Arc<Metrics>) -> Result<(Arc<Store>, Recovery), Error> {

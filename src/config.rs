@@ -113,6 +113,8 @@ pub struct Definitions {
 #[derive(Clone, Debug)]
 pub struct Models {
     pub directory: PathBuf,
+    /// Whether to serve without scores by a model all of whose artifacts are broken.
+    pub allow_broken: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -190,7 +192,10 @@ impl Config {
             store: Store::read(&mut settings),
             pipeline: Pipeline::read(&mut settings),
             definitions: Definitions { file: settings.take_path("definitions.file") },
-            models: Models { directory: required_path(&mut settings, "models.directory") },
+            models: Models {
+                directory: required_path(&mut settings, "models.directory"),
+                allow_broken: settings.take("models.allow_broken"),
+            },
             delivery: Delivery {
                 heartbeat_interval: settings
                     .take_within("delivery.heartbeat_interval", Duration::from_millis(100)..=HOUR),

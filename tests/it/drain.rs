@@ -177,6 +177,20 @@ fn what_is_wrong_is_told_at_once_and_creates_nothing() {
     check(&[("server.listen", "0.0.0.0:0")], "", &["token"]);
 }
 
+#[test]
+fn a_model_of_which_no_artifact_loads_keeps_the_server_from_starting() {
+    let directory = prepared();
+    let forest = directory.path().join("models/buys/1/forest.json");
+    std::fs::write(&forest, "{}").expect("overwritten");
+    let output = refused(directory.path(), &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("model buys version 1: "), "{said}");
+    assert!(!directory.path().join("store").exists(), "nothing is created");
+    let process = Process::start(directory.path(), &[("models.allow_broken", "true")]);
+    process.kill();
+}
+
 fn files(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).expect("a directory");
     entries.map(|entry| entry.expect("read").file_name().to_string_lossy().into_owned()).collect()
