@@ -8,13 +8,11 @@ use anyhow::{Context, Result};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::engine::calibration::Calibration;
 use crate::engine::forest::{Comparison, Forest, Leaf, Node, Side, Split, Tree};
-use crate::engine::model::{Link, OutputKind};
-use crate::engine::plan::{ModelPlan, Plan};
-use crate::engine::time::Timestamp;
+use crate::engine::model::Link;
+use crate::engine::plan::Plan;
 use crate::engine::vector::Slot;
-use crate::registry::{Draft, Feature, Golden, Label, Manifest, Missing, Output, publish};
+use crate::registry::{Draft, Golden, Manifest, publish};
 
 const N_TREES: usize = 100;
 const N_LEAVES: usize = 31;
@@ -39,7 +37,7 @@ pub fn publish_all(models: &Path, plan: &Plan, seed: u64) -> Result<()> {
                 Golden { inputs, raw, outputs: vec![Link::Logistic.apply(raw)] }
             })
             .into();
-        let manifest = manifest(plan, model, &features);
+        let manifest = Manifest::of_binary(plan, model, &features);
         let draft = Draft { manifest, forest: &forest, golden: &golden, extra: BTreeMap::new() };
         publish(models, draft, plan).with_context(|| format!("model {}", model.name))?;
     }
@@ -80,31 +78,5 @@ fn cover(nodes: &mut [Node]) {
             });
             nodes[at] = Node::Split(Split { cover: sum[0] + sum[1], ..split });
         }
-    }
-}
-
-fn manifest(plan: &Plan, model: &ModelPlan, features: &[usize]) -> Manifest {
-    let feature = |&index: &usize| Feature {
-        name: plan.features[index].name.to_string(),
-        digest: plan.features[index].digest.to_string(),
-    };
-    Manifest {
-        format: String::new(),
-        format_version: 0,
-        name: model.name.to_string(),
-        version: 0,
-        created: Timestamp::from_millis(0),
-        scorer: String::new(),
-        features: features.iter().map(feature).collect(),
-        features_digest: plan.features_digest(features),
-        label: model.label.map(|label| Label::of(&plan.labels[label])),
-        missing: Missing::Native,
-        link: Link::Logistic,
-        outputs: vec![Output { name: "probability".to_owned(), kind: OutputKind::Probability }],
-        calibration: Calibration::None,
-        training: None,
-        metrics: None,
-        thresholds: Vec::new(),
-        files: BTreeMap::new(),
     }
 }

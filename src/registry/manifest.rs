@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::calibration::Calibration;
 use crate::engine::model::{Link, OutputKind};
-use crate::engine::plan::{LabelPlan, sha256_hex};
+use crate::engine::plan::{LabelPlan, ModelPlan, Plan, sha256_hex};
 use crate::engine::time::{Millis, Timestamp};
 
 /// The manifest of one version of one model.
@@ -168,6 +168,34 @@ impl Manifest {
     pub const FILE: &str = "manifest.json";
     pub const FORMAT: &str = "tipoff-model";
     pub const FORMAT_VERSION: u32 = 1;
+
+    /// The manifest of an uncalibrated binary model in log-odds, of the model
+    /// and the features (by index) of a plan, to be filled in and published.
+    pub fn of_binary(plan: &Plan, model: &ModelPlan, features: &[usize]) -> Self {
+        let feature = |&index: &usize| Feature {
+            name: plan.features[index].name.to_string(),
+            digest: plan.features[index].digest.to_string(),
+        };
+        Self {
+            format: String::new(),
+            format_version: 0,
+            name: model.name.to_string(),
+            version: 0,
+            created: Timestamp::from_millis(0),
+            scorer: String::new(),
+            features: features.iter().map(feature).collect(),
+            features_digest: plan.features_digest(features),
+            label: model.label.map(|label| Label::of(&plan.labels[label])),
+            missing: Missing::Native,
+            link: Link::Logistic,
+            outputs: vec![Output { name: "probability".to_owned(), kind: OutputKind::Probability }],
+            calibration: Calibration::None,
+            training: None,
+            metrics: None,
+            thresholds: Vec::new(),
+            files: BTreeMap::new(),
+        }
+    }
 }
 
 impl Label {

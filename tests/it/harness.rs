@@ -8,12 +8,11 @@ use tempfile::TempDir;
 use tipoff::app::App;
 use tipoff::config::Config;
 use tipoff::definitions;
-use tipoff::engine::calibration::Calibration;
 use tipoff::engine::forest::{Comparison, Forest, Leaf, Node, Side, Split, Tree};
-use tipoff::engine::model::{Link, OutputKind};
+use tipoff::engine::model::Link;
 use tipoff::engine::plan::Plan;
 use tipoff::proto::v1;
-use tipoff::registry::{Draft, Feature, Golden, Label, Manifest, Missing, Output, publish};
+use tipoff::registry::{Draft, Golden, Manifest, publish};
 use tonic::transport::{Channel, Endpoint};
 
 use v1::event_service_client::EventServiceClient;
@@ -191,24 +190,6 @@ pub fn publish_model(directory: &Path) {
 
 fn manifest(plan: &Plan) -> Manifest {
     let index = plan.features.iter().position(|feature| &*feature.name == "views_7d").expect("defined");
-    let feature = &plan.features[index];
-    Manifest {
-        format: String::new(),
-        format_version: 0,
-        name: "buys".to_owned(),
-        version: 0,
-        created: tipoff::engine::time::Timestamp::from_millis(0),
-        scorer: String::new(),
-        features: vec![Feature { name: feature.name.to_string(), digest: feature.digest.to_string() }],
-        features_digest: plan.features_digest(&[index]),
-        label: Some(Label::of(&plan.labels[0])),
-        missing: Missing::Native,
-        link: Link::Logistic,
-        outputs: vec![Output { name: "probability".to_owned(), kind: OutputKind::Probability }],
-        calibration: Calibration::None,
-        training: None,
-        metrics: None,
-        thresholds: Vec::new(),
-        files: BTreeMap::new(),
-    }
+    let model = plan.models.iter().find(|model| &*model.name == "buys").expect("defined");
+    Manifest::of_binary(plan, model, &[index])
 }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use tipoff::engine::calibration::Calibration;
 use tipoff::engine::forest::Forest;
-use tipoff::engine::model::{Link, OutputKind};
+use tipoff::engine::model::Link;
 use tipoff::engine::plan::Plan;
 use tipoff::engine::time::Timestamp;
 use tipoff::registry::{self, Draft, Golden, Manifest};
@@ -155,29 +155,12 @@ pub fn train(plan: &Plan, options: &Options, progress: &ProgressBar) -> Result<T
     };
 
     let manifest = Manifest {
-        format: String::new(),
-        format_version: 0,
-        name: options.model.clone(),
-        version: 0,
         created,
-        scorer: String::new(),
-        features: features
-            .iter()
-            .map(|&feature| registry::Feature {
-                name: plan.features[feature].name.to_string(),
-                digest: plan.features[feature].digest.to_string(),
-            })
-            .collect(),
-        features_digest: plan.features_digest(features),
-        label: Some(label),
-        missing: registry::Missing::Native,
-        link: Link::Logistic,
-        outputs: vec![registry::Output { name: "probability".to_owned(), kind: OutputKind::Probability }],
         calibration: chosen.calibration.clone(),
         training: Some(training),
         metrics: Some(metrics),
         thresholds: report.thresholds.clone(),
-        files: BTreeMap::new(),
+        ..Manifest::of_binary(plan, &plan.models[model], features)
     };
     let golden = golden(&forest, &chosen.calibration, &parts);
     let extra = BTreeMap::from([
