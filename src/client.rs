@@ -24,6 +24,10 @@ use v1::scoring_service_client::ScoringServiceClient;
 use v1::trigger_service_client::TriggerServiceClient;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Firings are acknowledged when so many were taken, …
+const ACKNOWLEDGE_EVERY: u32 = 256;
+/// … or when none came for so long.
+const ACKNOWLEDGE_AFTER: Duration = Duration::from_millis(100);
 /// Answers may be larger than requests: a batch's scores with their features.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
@@ -52,6 +56,16 @@ pub struct Client {
     pub profiles: ProfileServiceClient<Transport>,
     pub triggers: TriggerServiceClient<Transport>,
     pub models: ModelServiceClient<Transport>,
+}
+
+/// A named subscription. Firings are acknowledged in bunches, once the next
+/// one is asked for: what was taken and not acknowledged comes again.
+pub struct Firings {
+    stream: tonic::Streaming<v1::SubscribeResponse>,
+    triggers: TriggerServiceClient<Transport>,
+    subscription: String,
+    /// Token of the last one taken, with how many are unacknowledged.
+    taken: Option<(String, u32)>,
 }
 
 /// Sets the authorization of every call.
@@ -123,6 +137,51 @@ impl Connect {
         };
         value.set_sensitive(true);
         Ok(Some(value))
+    }
+}
+
+impl Firings {
+    /// Subscribes; no triggers are all.
+    pub async fn open(client: &Client, subscription: &str, triggers: Vec<String>) -> anyhow::Result<Self> {
+        let mut service = client.triggers.clone();
+        let subscription = subscription.to_owned();
+        let request = v1::SubscribeRequest {
+            subscription: subscription.clone(),
+            resume_token: String::new(),
+            triggers,
+        };
+        let stream = service.subscribe(request).await.map_err(explain)?.into_inner();
+        Ok(Self { stream, triggers: service, subscription, taken: None })
+    }
+
+    /// The next firing; none when the server ends the stream.
+    pub async fn next(&mut self) -> anyhow::Result<Option<v1::Firing>> {
+        loop {
+            if self.taken.as_ref().is_some_and(|(_, n)| *n >= ACKNOWLEDGE_EVERY) {
+                self.acknowledge().await?;
+            }
+            let response = tokio::select! {
+                response = self.stream.message() => response.map_err(explain)?,
+                () = tokio::time::sleep(ACKNOWLEDGE_AFTER), if self.taken.is_some() => {
+                    self.acknowledge().await?;
+                    continue;
+                }
+            };
+            let Some(response) = response else { return Ok(None) };
+            let Some(v1::subscribe_response::Message::Firing(firing)) = response.message else { continue };
+            let n = self.taken.take().map_or(0, |(_, n)| n);
+            self.taken = Some((firing.resume_token.clone(), n + 1));
+            return Ok(Some(firing));
+        }
+    }
+
+    /// Acknowledges what was taken.
+    pub async fn acknowledge(&mut self) -> anyhow::Result<()> {
+        let Some((resume_token, _)) = self.taken.clone() else { return Ok(()) };
+        let request = v1::AcknowledgeRequest { subscription: self.subscription.clone(), resume_token };
+        self.triggers.acknowledge(request).await.map_err(explain)?;
+        self.taken = None;
+        Ok(())
     }
 }
 

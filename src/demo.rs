@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use crate::app::App;
-use crate::client::{Client, Connect};
+use crate::client::{Client, Connect, Firings};
 use crate::config::Config;
 use crate::proto::v1;
 use crate::shutdown::Signals;
@@ -143,24 +143,16 @@ impl DemoServer {
     }
 }
 
-/// Takes the firings of a subscription as they come, and acknowledges them.
+/// Takes the firings as they come.
 async fn subscribe(client: &Client) -> Result<mpsc::Receiver<v1::Firing>> {
-    let mut triggers = client.triggers.clone();
-    let subscription = "demo".to_owned();
-    let request = v1::SubscribeRequest { subscription: subscription.clone(), ..Default::default() };
-    let mut firings = triggers.subscribe(request).await?.into_inner();
+    let mut firings = Firings::open(client, "demo", Vec::new()).await?;
     let (sender, receiver) = mpsc::channel(1_024);
     tokio::spawn(async move {
         // The stream ends with the server.
-        while let Ok(Some(response)) = firings.message().await {
-            let Some(v1::subscribe_response::Message::Firing(firing)) = response.message else { continue };
-            let resume_token = firing.resume_token.clone();
+        while let Ok(Some(firing)) = firings.next().await {
             if sender.send(firing).await.is_err() {
                 break;
             }
-            let request = v1::AcknowledgeRequest { subscription: subscription.clone(), resume_token };
-            // What is not acknowledged would come again, under the same id.
-            let _ = triggers.acknowledge(request).await;
         }
     });
     Ok(receiver)

@@ -3,8 +3,7 @@
 use anyhow::Result;
 
 use super::print::{firing_json, firing_line};
-use crate::client::{Connect, explain};
-use crate::proto::v1;
+use crate::client::{Connect, Firings};
 use crate::shutdown::Signals;
 
 #[derive(Debug, clap::Args)]
@@ -25,30 +24,18 @@ pub struct Args {
 /// Prints and acknowledges firings until Ctrl-C or the server's end.
 pub async fn run(args: Args) -> Result<()> {
     let mut signals = Signals::listen()?;
-    let mut client = args.connect.connect().await?;
-    let request = v1::SubscribeRequest {
-        subscription: args.subscription.clone(),
-        resume_token: String::new(),
-        triggers: args.triggers,
-    };
-    let mut firings = client.triggers.subscribe(request).await.map_err(explain)?.into_inner();
+    let client = args.connect.connect().await?;
+    let mut firings = Firings::open(&client, &args.subscription, args.triggers).await?;
     eprintln!("waiting for firings; Ctrl-C ends");
     loop {
-        let message = tokio::select! {
-            message = firings.message() => message.map_err(explain)?,
-            _ = signals.next() => return Ok(()),
+        let firing = tokio::select! {
+            firing = firings.next() => firing?,
+            _ = signals.next() => return firings.acknowledge().await,
         };
-        let Some(response) = message else { return Ok(()) };
-        let Some(v1::subscribe_response::Message::Firing(firing)) = response.message else { continue };
-        if args.json {
-            println!("{}", firing_json(&firing));
-        } else {
-            println!("{}", firing_line(&firing));
+        match firing {
+            Some(firing) if args.json => println!("{}", firing_json(&firing)),
+            Some(firing) => println!("{}", firing_line(&firing)),
+            None => return Ok(()),
         }
-        let request = v1::AcknowledgeRequest {
-            subscription: args.subscription.clone(),
-            resume_token: firing.resume_token,
-        };
-        client.triggers.acknowledge(request).await.map_err(explain)?;
     }
 }

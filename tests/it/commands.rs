@@ -1,10 +1,11 @@
 //! The client commands, as a user runs them.
 
-use std::process::Output;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::TestServer;
+use crate::harness::{TestServer, event};
 
 /// Runs `tipoff` against the server; the arguments come before `--address`.
 async fn tipoff(server: &TestServer, args: &[&str]) -> Output {
@@ -12,7 +13,7 @@ async fn tipoff(server: &TestServer, args: &[&str]) -> Output {
     let args: Vec<String> =
         args.iter().map(|arg| (*arg).to_owned()).chain(["--address".to_owned(), address]).collect();
     let run = move || {
-        std::process::Command::new(env!("CARGO_BIN_EXE_tipoff"))
+        Command::new(env!("CARGO_BIN_EXE_tipoff"))
             .args(args)
             .env_remove("TIPOFF_TOKEN")
             .output()
@@ -87,9 +88,51 @@ async fn what_is_refused_is_told_and_fails_the_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn firings_are_watched_and_acknowledged() {
+    let server = TestServer::start(&[]).await;
+    let address = format!("http://{}", server.app().grpc());
+    let watch = || {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tipoff"))
+            .args(["watch", "--json", "--address", &address])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let (out, talk) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+        let mut subscribed = String::new();
+        BufReader::new(talk).read_line(&mut subscribed).expect("read");
+        assert!(subscribed.contains("waiting for firings"), "{subscribed}");
+        (child, BufReader::new(out))
+    };
+    let first_firing = |out: &mut BufReader<ChildStdout>| {
+        let mut line = String::new();
+        out.read_line(&mut line).expect("read");
+        serde_json::from_str::<Value>(&line).expect("a JSON object a line")
+    };
+    let end = |mut child: Child| {
+        let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("it runs");
+        assert!(told.success());
+        assert!(child.wait().expect("it ends").success());
+    };
+
+    let (child, mut out) = watch();
+    server.accept((0..3).map(|second| event("ada", "page_view", 1_000 + second))).await;
+    let firing = first_firing(&mut out);
+    assert_eq!((&firing["trigger"], &firing["user"]), (&json!("likely_to_buy"), &json!("ada")));
+    assert_eq!(firing["reasons"][0]["feature"], json!("views_7d"));
+    end(child);
+    // It goes on behind what was acknowledged, with what came meanwhile.
+    server.accept((0..3).map(|second| event("bob", "page_view", 2_000 + second))).await;
+    let (child, mut out) = watch();
+    assert_eq!(first_firing(&mut out)["user"], json!("bob"));
+    end(child);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_benchmark_measures_a_server_of_its_own() {
     let run = || {
-        std::process::Command::new(env!("CARGO_BIN_EXE_tipoff"))
+        Command::new(env!("CARGO_BIN_EXE_tipoff"))
             .args([
                 "bench",
                 "--duration",
