@@ -22,6 +22,9 @@ use crate::{bench, demo};
 /// What was given is wrong: definitions, configuration, arguments.
 pub const EXIT_USAGE: u8 = 2;
 
+/// Nobody read the output: as a program ends that SIGPIPE kills.
+const EXIT_UNREAD: i32 = 141;
+
 /// A real-time propensity server: events in, rolling features, model scores, triggers out.
 #[derive(Debug, Parser)]
 #[command(name = "tipoff", version, about, arg_required_else_help = true)]
@@ -60,7 +63,11 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if !matches!(command, Command::Serve(_)) {
+        end_with_the_reader();
+    }
+    let outcome = match command {
         Command::Serve(args) => return serve::run(args),
         Command::Check { file, json } => return check::check(&file, json),
         Command::Demo(args) => demo::run(&args),
@@ -78,6 +85,18 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends the process in silence when nobody reads its output any more, as
+/// behind `| head`. Rust reports that as a panic of the print macros.
+pub fn end_with_the_reader() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str().is_some_and(|text| text.contains("Broken pipe")) {
+            std::process::exit(EXIT_UNREAD);
+        }
+        report(panic);
+    }));
 }
 
 /// Runs a client command.

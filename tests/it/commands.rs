@@ -161,3 +161,17 @@ async fn the_benchmark_measures_a_server_of_its_own() {
         assert!(report[part]["events_per_second"].as_f64().expect("a number") > 0.0, "{part}");
     }
 }
+
+#[test]
+fn a_reader_that_leaves_ends_the_command_in_silence() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tipoff"))
+        .args(["check", "examples/shop.toml"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(141), ""));
+}

@@ -24,7 +24,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    tipoff::cli::end_with_the_reader();
+    let result = match command {
         Command::Train(options) => train(&options),
         Command::Rows(options) => rows(&options),
     };
