@@ -44,10 +44,10 @@ impl Shutdown {
     /// Drains on the first signal and ends the process on the second.
     pub async fn drain_on(self, mut signals: Signals) {
         let name = signals.next().await;
-        tracing::info!(signal = name, "draining; a second signal ends the process at once");
+        // Before the log line: nobody may be left to read it.
         self.drain();
-        let name = signals.next().await;
-        tracing::warn!(signal = name, "ending at once");
+        tracing::info!(signal = name, "draining; a second signal ends the process at once");
+        signals.next().await;
         std::process::exit(EXIT_FORCED);
     }
 }

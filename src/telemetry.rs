@@ -20,7 +20,11 @@ pub fn init(log: &Log) -> Result<(), Error> {
     use tracing_subscriber::util::SubscriberInitExt;
 
     let filter = EnvFilter::builder().parse(&log.level)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        // They would go to standard error as well, and panic where its reader has gone.
+        .log_internal_errors(false);
     match log.format {
         LogFormat::Pretty => builder.with_ansi(colour_wanted()).with_target(false).finish().try_init(),
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),

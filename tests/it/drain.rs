@@ -102,6 +102,14 @@ async fn a_signal_drains_what_is_under_way() {
     assert_eq!(profile.into_inner().event_count, n_accepted);
 }
 
+#[test]
+fn a_signal_drains_a_server_whose_log_nobody_reads() {
+    let directory = prepared();
+    let mut server = Process::start_unread(directory.path());
+    server.signal("TERM");
+    assert_eq!(server.wait(SOON).code(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_the_process_at_once() {
     let directory = prepared();

@@ -22,15 +22,32 @@ pub struct Process {
 impl Process {
     /// Starts a server on what is in `directory` and waits until it serves.
     pub fn start(directory: &Path, flags: &[(&str, &str)]) -> Self {
+        Self::start_and_read(directory, flags, true)
+    }
+
+    /// The same, but nobody reads its log once it serves.
+    pub fn start_unread(directory: &Path) -> Self {
+        Self::start_and_read(directory, &[], false)
+    }
+
+    fn start_and_read(directory: &Path, flags: &[(&str, &str)], reads_on: bool) -> Self {
         let mut child = serve(directory, flags).spawn().expect("the binary runs");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let (served, serving) = mpsc::channel();
         // Reads on for as long as the server lives, or its pipe would fill.
         std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
+            let mut lines = stderr.lines().map_while(Result::ok);
+            while let Some(line) = lines.next() {
                 match serde_json::from_str::<serde_json::Value>(&line) {
                     Ok(log) if log["message"] == "serving" => {
-                        let _ = served.send((address(&log["grpc"]), address(&log["http"])));
+                        let addresses = (address(&log["grpc"]), address(&log["http"]));
+                        if !reads_on {
+                            // Closes the pipe, before anyone goes on.
+                            drop(lines);
+                            let _ = served.send(addresses);
+                            return;
+                        }
+                        let _ = served.send(addresses);
                     }
                     Ok(log) if log["level"] == "INFO" => {}
                     _ => eprintln!("server: {line}"),
