@@ -1,7 +1,7 @@
 //! The command line: one file a command.
 //!
 //! Data goes to standard output, talk to standard error. Exit codes: 0 done,
-//! 1 failed, 2 what was given is wrong (also the command line's own).
+//! 1 failed, 2 the command line, configuration, definitions or models are wrong.
 
 pub mod check;
 pub mod print;
@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{bench, demo};
 
-/// What was given is wrong: definitions, configuration, arguments.
+/// The command line, configuration, definitions or models are wrong.
 pub const EXIT_USAGE: u8 = 2;
 
 /// Nobody read the output: as a program ends that SIGPIPE kills.

@@ -227,7 +227,6 @@ impl Engine<'_> {
             let fired = outcomes[before..].iter().filter(|outcome| outcome.action.is_firing()).count();
             context.fired_now.extend(std::iter::repeat_n(index, fired));
         }
-        drop(context);
         Some(Decision { as_of, cause, vector, scores, outcomes })
     }
 

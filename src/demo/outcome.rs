@@ -4,10 +4,9 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 
-use crate::engine::decision::{Action, Decision};
+use crate::engine::decision::{Decision, Outcome};
 use crate::engine::event::UserId;
 use crate::engine::expression::BoolExpr;
-use crate::engine::input::Input;
 use crate::engine::plan::{EventSelector, LabelPlan, Plan, Scope, TriggerKind};
 use crate::engine::time::{Millis, Timestamp};
 use crate::event_file::Record;
@@ -97,7 +96,6 @@ impl Outcomes {
             let (_, entry) = entry?;
             let LogRecord::Step(user, step) = record::decode(plan, &entry.payload)? else { continue };
             let Some(decision) = &step.decision else { continue };
-            debug_assert!(!matches!(step.input, Input::Traits(_)));
             let at = decision.as_of.time;
             if at < since {
                 continue;
@@ -111,10 +109,11 @@ impl Outcomes {
                     eligible.decisions.push((day(at), score.value(), came_true));
                 }
             }
-            let is_firing = |action: &Action| action.is_firing();
-            for _ in decision.outcomes.iter().filter(|outcome| {
-                outcome.trigger == plan.triggers[trigger].name && is_firing(&outcome.action)
-            }) {
+            let is_ours = |outcome: &Outcome| {
+                outcome.trigger == plan.triggers[trigger].name && outcome.action.is_firing()
+            };
+            // At most one: a score trigger fires once a decision.
+            if decision.outcomes.iter().any(is_ours) {
                 match came_true {
                     Some(came_true) => fired.push((day(at), came_true)),
                     None => n_open += 1,
