@@ -21,6 +21,7 @@ pub mod model;
 pub mod plan;
 pub mod profile;
 pub mod series;
+pub mod session;
 pub mod time;
 pub mod trigger;
 pub mod vector;
@@ -309,6 +310,7 @@ pub fn fold_decision(plan: &Plan, profile: &mut Profile, decision: &Decision) {
 
 fn fold_event(plan: &Plan, profile: &mut Profile, event: &BoundEvent<'_>, now: Timestamp) {
     profile.n_events += 1;
+    profile.sessions.insert(event.event.time, plan.bounds, now);
     if event.event.id.is_some() {
         profile.seen.insert(event.event.uid, now, plan.bounds.dedup_horizon());
     }

@@ -1,11 +1,17 @@
 //! `tipoff profile`: all that is known of one user.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use indicatif::HumanDuration;
 use serde_json::{Value, json};
 
 use super::print::{as_of_json, features_json, table, time_json, value_json};
 use crate::client::{Connect, explain, user};
 use crate::proto::v1;
+
+/// Sessions in the text form; the JSON form has all that the server sends.
+const SHOWN_SESSIONS: usize = 5;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -32,6 +38,7 @@ pub async fn run(args: Args) -> Result<()> {
             "last_seen": time_json(profile.last_seen_time.as_ref()),
             "features": features_json(&profile.features),
             "traits": traits.collect::<serde_json::Map<_, _>>(),
+            "sessions": profile.sessions.iter().map(session_json).collect::<Vec<_>>(),
             "triggers": profile.triggers.iter().map(trigger_json).collect::<Vec<_>>(),
             "models": profile.models.iter().map(model_json).collect::<Vec<_>>(),
         });
@@ -49,6 +56,8 @@ pub async fn run(args: Args) -> Result<()> {
         table("features", features.into_iter());
     }
     table("traits", traits);
+    let sessions = profile.sessions.iter().take(SHOWN_SESSIONS).map(session_row);
+    table("latest sessions", sessions);
     table("last scores", profile.models.iter().map(|model| (model.model.clone(), json!(model.last_score))));
     let triggers = profile.triggers.iter().map(|state| {
         let name = if state.key.is_empty() {
@@ -60,6 +69,24 @@ pub async fn run(args: Args) -> Result<()> {
     });
     table("triggers", triggers);
     Ok(())
+}
+
+fn session_row(session: &v1::Session) -> (String, Value) {
+    let seconds = |time: &Option<prost_types::Timestamp>| time.as_ref().map_or(0, |time| time.seconds);
+    let lasted =
+        HumanDuration(Duration::from_secs(seconds(&session.end_time).abs_diff(seconds(&session.start_time))));
+    let open = if session.open { ", open" } else { "" };
+    let text = format!("{lasted}, {} events{open}", session.event_count);
+    (time_json(session.start_time.as_ref()).as_str().unwrap_or_default().to_owned(), json!(text))
+}
+
+fn session_json(session: &v1::Session) -> Value {
+    json!({
+        "start": time_json(session.start_time.as_ref()),
+        "end": time_json(session.end_time.as_ref()),
+        "event_count": session.event_count,
+        "open": session.open,
+    })
 }
 
 fn trigger_text(state: &v1::TriggerState) -> String {

@@ -114,9 +114,10 @@ fn parse(source: &Source) -> Result<DeTable<'_>, Diagnostics> {
 
 fn time_bounds(root: &Table<'_>, cx: &mut Context<'_>) -> (TimeBounds, Canonical) {
     let report = &mut cx.report;
-    let mut bounds = TimeBounds { lateness: Millis::DAY, skew: Millis::new(5 * Millis::MINUTE.as_millis()) };
+    let minutes = |n: i64| Millis::new(n * Millis::MINUTE.as_millis());
+    let mut bounds = TimeBounds { lateness: Millis::DAY, skew: minutes(5), session_gap: minutes(30) };
     if let Some(table) = root.table("time", "a table [time]", report) {
-        table.refuse_unknown(&["lateness", "skew"], report);
+        table.refuse_unknown(&["lateness", "session_gap", "skew"], report);
         let max_lateness = Millis::new(366 * Millis::DAY.as_millis());
         if let Some(item) = table.duration("lateness", Millis::ZERO..=max_lateness, report) {
             bounds.lateness = item.value;
@@ -124,8 +125,14 @@ fn time_bounds(root: &Table<'_>, cx: &mut Context<'_>) -> (TimeBounds, Canonical
         if let Some(item) = table.duration("skew", Millis::ZERO..=Millis::DAY, report) {
             bounds.skew = item.value;
         }
+        if let Some(item) = table.duration("session_gap", Millis::SECOND..=Millis::DAY, report) {
+            bounds.session_gap = item.value;
+        }
     }
     let mut canonical = Canonical::new("time", "");
-    canonical.line("lateness", bounds.lateness).line("skew", bounds.skew);
+    canonical
+        .line("lateness", bounds.lateness)
+        .line("skew", bounds.skew)
+        .line("session_gap", bounds.session_gap);
     (bounds, canonical)
 }

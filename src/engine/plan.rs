@@ -39,13 +39,15 @@ pub struct Plan {
     pub bounds: TimeBounds,
 }
 
-/// How far event times may be from arrivals.
+/// How far event times may be from arrivals, and from each other within a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeBounds {
     /// Later events are refused as late.
     pub lateness: Millis,
     /// Event times ahead of arrival by no more than this are clamped to it; further ahead: refused.
     pub skew: Millis,
+    /// A session ends after so long without an event.
+    pub session_gap: Millis,
 }
 
 /// Names with their index, resolved once per event at the edge.

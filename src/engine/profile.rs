@@ -6,6 +6,7 @@ use super::event::{EventUid, UserId, Value};
 use super::expression::Expression;
 use super::plan::{FeatureKind, Plan, Scope, TriggerKind};
 use super::series::{Reading, Series};
+use super::session::Sessions;
 use super::time::{Arrival, Millis, Timestamp};
 use super::trigger::TriggerState;
 use super::vector::{Slot, Vector};
@@ -15,6 +16,7 @@ use super::vector::{Slot, Vector};
 #[derive(Clone, Debug)]
 pub struct Profile {
     pub series: Vec<Series>,
+    pub sessions: Sessions,
     /// Every trait set, sorted by name.
     pub traits: Vec<(Box<str>, Value)>,
     /// The traits the plan names, by its index.
@@ -53,6 +55,7 @@ impl Profile {
     pub fn new(plan: &Plan) -> Self {
         Self {
             series: vec![Series::default(); plan.series.len()],
+            sessions: Sessions::default(),
             traits: Vec::new(),
             bound_traits: vec![None; plan.traits.len()],
             models: vec![ModelState { last_score: f64::NAN, next_rescore: None }; plan.models.len()],

@@ -8,6 +8,7 @@ use super::codec::{decode_profile, decode_step, encode_profile, encode_step};
 use super::decision::Gate;
 use super::event::Value;
 use super::plan::*;
+use super::session::{KEPT_SESSIONS, Session};
 use super::vector::Slot;
 use super::*;
 
@@ -56,7 +57,7 @@ fn plan(
         models: Vec::new(),
         triggers,
         caps: Vec::new(),
-        bounds: TimeBounds { lateness: Millis::DAY, skew: Millis::new(5 * 60_000) },
+        bounds: TimeBounds { lateness: Millis::DAY, skew: minutes(5), session_gap: minutes(30) },
     }
 }
 
@@ -284,6 +285,33 @@ proptest! {
         check(&rig, &accepted, now.after(minutes(later)))?;
         let stored = decode_profile(&rig.plan, &encode_profile(&rig.profile)).expect("reads back");
         prop_assert!(stored.read(&rig.plan, now).same_bits(&rig.profile.read(&rig.plan, now)));
+    }
+
+    /// Sessions are what the definition says of the events accepted so far,
+    /// however late one comes to bridge two of them.
+    #[test]
+    fn sessions_equal_a_naive_recomputation(arrivals in arrivals(), gap in 1..120_i64) {
+        let mut plan = wide_plan();
+        plan.bounds.session_gap = minutes(gap);
+        let mut rig = Rig::new(plan);
+        let mut times = Vec::new();
+        for Arriving { event, arrival } in arrivals {
+            times.push(event.time.min(arrival));
+            times.sort_unstable();
+            rig.accept(event, arrival);
+            let mut expected: Vec<Session> = Vec::new();
+            for &time in &times {
+                match expected.last_mut() {
+                    Some(last) if time.since(last.end) < minutes(gap) => {
+                        last.end = time;
+                        last.n_events += 1;
+                    }
+                    _ => expected.push(Session { start: time, end: time, n_events: 1 }),
+                }
+            }
+            let latest: Vec<Session> = expected.into_iter().rev().take(KEPT_SESSIONS).collect();
+            prop_assert_eq!(rig.profile.sessions.latest().copied().collect::<Vec<_>>(), latest);
+        }
     }
 
     /// The same events in any order within the lateness give the same bits.

@@ -47,7 +47,7 @@ pub fn plan() -> Plan {
         models: vec![model],
         triggers: vec![trigger],
         caps: Vec::new(),
-        bounds: TimeBounds { lateness: Millis::DAY, skew: Millis::MINUTE },
+        bounds: TimeBounds { lateness: Millis::DAY, skew: Millis::MINUTE, session_gap: Millis::HOUR },
     }
 }
 

@@ -58,7 +58,7 @@ fn plan() -> Arc<Plan> {
         models: vec![model("buy", Some(0)), model("churn", None)],
         triggers: Vec::new(),
         caps: Vec::new(),
-        bounds: TimeBounds { lateness: Millis::DAY, skew: Millis::MINUTE },
+        bounds: TimeBounds { lateness: Millis::DAY, skew: Millis::MINUTE, session_gap: Millis::HOUR },
     })
 }
 

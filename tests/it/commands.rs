@@ -63,8 +63,10 @@ async fn a_file_is_sent_and_seen_in_scores_and_profile() {
 
     let profile = json_of(&tipoff(&server, &["profile", "ada", "--json"]).await);
     assert_eq!((&profile["event_count"], &profile["features"]["last_page"]), (&json!(3), &json!("coats")));
+    assert_eq!(profile["sessions"][0]["event_count"], json!(3));
     let text = stdout(&tipoff(&server, &["profile", "ada"]).await);
     assert!(text.contains("views_7d   3"), "{text}");
+    assert!(text.contains("3 events, open"), "{text}");
     server.stop().await;
 }
 

@@ -422,7 +422,7 @@ skew = "2d"
             4:7 caps.b: `per` is missing, such as per = "1d"
             5:13 caps.b.triggers: unknown trigger `likely`
             7:12 time.lateness: 9999d is not between 0ms and 366d
-            8:1 time.skw: unknown key `skw`: expected one of `lateness`, `skew` (skew?)
+            8:1 time.skw: unknown key `skw`: expected one of `lateness`, `session_gap`, `skew` (skew?)
             9:8 time.skew: 2d is not between 0ms and 1d
         "#]],
     );

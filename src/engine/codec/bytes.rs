@@ -1,5 +1,6 @@
 //! Reading and writing plain values; every read is bounded by what is there.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::engine::event::{EventUid, Value};
@@ -7,8 +8,8 @@ use crate::engine::time::Timestamp;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("record version {found} is newer than {newest}, the newest known here")]
-    Version { found: u8, newest: u8 },
+    #[error("record version {found}, where {oldest} to {newest} can be read")]
+    Version { found: u8, oldest: u8, newest: u8 },
     #[error("record ends at byte {at}, within {what}")]
     Short { at: usize, what: &'static str },
     #[error("byte {at}: not a {what}")]
@@ -118,12 +119,11 @@ impl Writer {
 
 impl<'a> Reader<'a> {
     /// Starts reading a record whose first byte is its version.
-    pub fn versioned(bytes: &'a [u8], newest: u8) -> Result<Self, Error> {
+    pub fn versioned(bytes: &'a [u8], versions: RangeInclusive<u8>) -> Result<Self, Error> {
         let mut reader = Self { bytes, at: 0 };
         match reader.u8("version")? {
-            0 => Err(Error::Invalid { at: 0, what: "version" }),
-            found if found > newest => Err(Error::Version { found, newest }),
-            _ => Ok(reader),
+            found if versions.contains(&found) => Ok(reader),
+            found => Err(Error::Version { found, oldest: *versions.start(), newest: *versions.end() }),
         }
     }
 

@@ -31,7 +31,7 @@ pub fn encode_firing(firing: &Firing) -> Vec<u8> {
 }
 
 pub fn decode_firing(bytes: &[u8]) -> Result<Firing, Error> {
-    let mut from = Reader::versioned(bytes, VERSION)?;
+    let mut from = Reader::versioned(bytes, 1..=VERSION)?;
     let firing = Firing {
         id: FiringId(from.u128("firing id")?),
         trigger: from.arc_str("trigger")?,

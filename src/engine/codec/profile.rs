@@ -6,10 +6,12 @@ use crate::engine::exact_sum::ExactSum;
 use crate::engine::plan::Plan;
 use crate::engine::profile::{ModelState, Profile};
 use crate::engine::series::{Entry, Item, Lifetime, Series};
+use crate::engine::session::Session;
 use crate::engine::time::Arrival;
 use crate::engine::trigger::{Arming, TriggerState};
 
-const VERSION: u8 = 1;
+/// 2: with sessions. Views of another version are rebuilt from the log.
+const VERSION: u8 = 2;
 
 /// The bytes of a profile laid out by the plan it was folded under.
 pub fn encode_profile(profile: &Profile) -> Vec<u8> {
@@ -26,6 +28,11 @@ pub fn encode_profile(profile: &Profile) -> Vec<u8> {
         out.value(value);
     });
     out.list(profile.series.iter(), write_series);
+    out.list(profile.sessions.iter(), |out, session| {
+        out.time(session.start);
+        out.time(session.end);
+        out.varint(session.n_events);
+    });
     out.list(profile.models.iter(), |out, model| {
         out.f64(model.last_score);
         out.option(model.next_rescore, Writer::time);
@@ -44,7 +51,7 @@ pub fn encode_profile(profile: &Profile) -> Vec<u8> {
 
 /// Reads a profile folded under `plan`; another shape is refused.
 pub fn decode_profile(plan: &Plan, bytes: &[u8]) -> Result<Profile, Error> {
-    let mut from = Reader::versioned(bytes, VERSION)?;
+    let mut from = Reader::versioned(bytes, VERSION..=VERSION)?;
     let mut profile = Profile::new(plan);
     profile.first_arrival = from.option("first arrival", |from| from.time("first arrival"))?;
     profile.last_arrival = from.option("last arrival", |from| {
@@ -54,6 +61,13 @@ pub fn decode_profile(plan: &Plan, bytes: &[u8]) -> Result<Profile, Error> {
     profile.traits = from.list("traits", |from| Ok((from.str("trait")?.into(), from.value("trait")?)))?;
     profile.bind_traits(plan);
     profile.series = shaped("series", plan.series.len(), from.list("series", read_series)?)?;
+    profile.sessions = from.list("sessions", |from| {
+        Ok(Session {
+            start: from.time("session")?,
+            end: from.time("session")?,
+            n_events: from.varint("session")?,
+        })
+    })?;
     profile.models = shaped(
         "models",
         plan.models.len(),

@@ -43,7 +43,7 @@ pub fn encode_step(plan: &Plan, user: &UserId, step: &Step, bytes: &mut Vec<u8>)
 /// Reads a step. Models that `plan` does not have keep their score under an
 /// index that no plan has.
 pub fn decode_step(plan: &Plan, bytes: &[u8]) -> Result<(UserId, Step), Error> {
-    let mut from = Reader::versioned(bytes, VERSION)?;
+    let mut from = Reader::versioned(bytes, 1..=VERSION)?;
     let key = from.str("user")?;
     let user = UserId::from_key(key).ok_or_else(|| from.invalid("user"))?;
     let arrival = Arrival { time: from.time("arrival")?, sequence: from.varint("sequence")? };

@@ -9,6 +9,7 @@ use crate::engine::firing::Firing;
 use crate::engine::model::{Model, OutputKind, Reason, Score};
 use crate::engine::plan::{Plan, TriggerKind, TriggerPlan};
 use crate::engine::profile::Profile;
+use crate::engine::session::Session;
 use crate::engine::time::{Arrival, Timestamp};
 use crate::engine::trigger::TriggerState;
 use crate::engine::vector::{Slot, Vector};
@@ -152,7 +153,7 @@ pub fn profile(
         last_seen_time: profile.last_arrival.map(|last| timestamp(last.time)),
         features: features(plan, vector),
         traits: profile.traits.iter().map(|(name, trait_)| (name.to_string(), value(trait_))).collect(),
-        sessions: Vec::new(),
+        sessions: profile.sessions.latest().map(|kept| session(plan, kept, now.time)).collect(),
         triggers: plan
             .triggers
             .iter()
@@ -169,6 +170,15 @@ pub fn profile(
                 next_rescore_time: state.next_rescore.map(timestamp),
             })
             .collect(),
+    }
+}
+
+fn session(plan: &Plan, session: &Session, now: Timestamp) -> v1::Session {
+    v1::Session {
+        start_time: Some(timestamp(session.start)),
+        end_time: Some(timestamp(session.end)),
+        event_count: session.n_events,
+        open: session.is_open(plan.bounds, now),
     }
 }
 

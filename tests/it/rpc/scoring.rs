@@ -119,6 +119,10 @@ async fn a_profile_shows_all_that_is_known() {
     let cart = profile.triggers.iter().find(|state| state.trigger == "cart_abandoned").expect("shown");
     assert_eq!((cart.key.as_str(), cart.phase()), ("7", v1::TriggerPhase::Armed));
     assert_eq!(cart.due_time.expect("it waits").seconds, 1_000_002 + 30 * 60);
+    let [session] = profile.sessions.as_slice() else { panic!("one session, not {:?}", profile.sessions) };
+    let seconds = |time: Option<prost_types::Timestamp>| time.expect("known").seconds;
+    assert_eq!((seconds(session.start_time), seconds(session.end_time)), (1_000_000, 1_000_002));
+    assert_eq!((session.event_count, session.open), (3, true));
     let model = profile.models.iter().find(|model| model.model == "buys").expect("shown");
     assert!((model.last_score.expect("scored") - 0.12).abs() < 0.01);
     server.stop().await;
