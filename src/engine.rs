@@ -32,7 +32,7 @@ use input::{Input, Step};
 use model::Models;
 use plan::{BoundEvent, Plan, Scope, TriggerKind};
 use profile::Profile;
-use series::{Entry, Item};
+use series::Series;
 use time::{Arrival, Millis, Timestamp};
 
 /// The compiled definitions with the models that serve them: what decisions
@@ -316,21 +316,20 @@ fn fold_event(plan: &Plan, profile: &mut Profile, event: &BoundEvent<'_>, now: T
     }
     let nothing = vector::Vector::default();
     let scope = Scope { event: Some(event), vector: &nothing, traits: &[], scores: &[], now };
+    let reach = profile.sessions.reach(plan.bounds, now);
     for (series, series_plan) in profile.series.iter_mut().zip(&plan.series) {
-        if !series_plan.event.matches(event) {
+        if !series_plan.event.matches(event)
+            || series_plan.filter.as_ref().is_some_and(|filter| !filter.holds(&scope))
+            || !series_plan.has_any_column(event)
+        {
             continue;
         }
-        if series_plan.filter.as_ref().is_some_and(|filter| !filter.holds(&scope)) {
-            continue;
+        let mut horizon = now.before(series_plan.longest_window);
+        if series_plan.by_session {
+            horizon = horizon.min(reach.before(Millis::new(1)));
         }
-        let item = match series_plan.property {
-            None => Item::None,
-            Some(property) => match event.property(property) {
-                Some(value) => Item::of(value),
-                None => continue,
-            },
-        };
-        series.insert(Entry { time: event.event.time, uid: event.event.uid, item }, series_plan, now);
+        let series = series.get_or_insert_with(|| Box::new(Series::new(series_plan)));
+        series.insert(series_plan, event, horizon);
     }
     for (state, trigger) in profile.triggers.iter_mut().zip(&plan.triggers) {
         let is_refused = trigger::fold_event(state, trigger, event, now, plan.bounds.lateness);

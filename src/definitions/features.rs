@@ -21,19 +21,35 @@ use crate::engine::vector::Slot;
 
 const MAX_FEATURES: usize = 10_000;
 
-const KEYS: [&str; 6] = ["aggregate", "expression", "of", "type", "where", "window"];
+const KEYS: [&str; 7] = ["aggregate", "expression", "half_life", "of", "type", "where", "window"];
 
-const AGGREGATES: [(&str, Aggregate); 10] = [
+/// Stands for all decayed aggregates until the series has given it its place.
+const DECAYED: Aggregate = Aggregate::Decayed { decay: usize::MAX };
+
+const AGGREGATES: [(&str, Aggregate); 17] = [
     ("count", Aggregate::Count),
+    ("decayed", DECAYED),
     ("distinct", Aggregate::Distinct),
+    ("duration", Aggregate::Duration),
     ("first", Aggregate::First),
     ("last", Aggregate::Last),
     ("max", Aggregate::Max),
     ("mean", Aggregate::Mean),
+    ("mean_gap", Aggregate::MeanGap),
     ("min", Aggregate::Min),
+    ("most_frequent", Aggregate::MostFrequent),
+    ("rate", Aggregate::Rate),
+    ("std", Aggregate::Std),
     ("sum", Aggregate::Sum),
     ("time_since_first", Aggregate::TimeSinceFirst),
     ("time_since_last", Aggregate::TimeSinceLast),
+    ("trend", Aggregate::Trend),
+];
+
+const NAMED_WINDOWS: [(&str, Window); 3] = [
+    ("lifetime", Window::Lifetime),
+    ("previous_session", Window::PreviousSession),
+    ("session", Window::Session),
 ];
 
 /// The compiled section.
@@ -53,10 +69,16 @@ pub(super) struct Features {
 }
 
 /// What a series consists of.
-struct Entries {
+struct Events {
     event: EventSelector,
-    property: Option<usize>,
     filter: Option<(BoolExpr, String)>,
+}
+
+/// Where an aggregate is taken.
+#[derive(Clone, Copy)]
+enum Span {
+    Window(Window),
+    HalfLife(Millis),
 }
 
 pub(super) fn compile(root: &Table<'_>, cx: &mut Context<'_>) -> Features {
@@ -69,7 +91,7 @@ pub(super) fn compile(root: &Table<'_>, cx: &mut Context<'_>) -> Features {
     let mut expressions = BTreeMap::new();
     for table in &tables {
         if table.has("expression") {
-            let others = ["aggregate", "of", "type", "where", "window"];
+            let others = ["aggregate", "half_life", "of", "type", "where", "window"];
             table.refuse(&others, "does not go with `expression`", &mut cx.report);
             let item = table.text("expression", &mut cx.report);
             if let Some(source) = item.and_then(|item| Source::parse(item, cx.text, &mut cx.report)) {
@@ -89,9 +111,14 @@ pub(super) fn compile(root: &Table<'_>, cx: &mut Context<'_>) -> Features {
 
 /// A feature before it has a slot.
 struct Unplaced {
-    kind: FeatureKind,
+    kind: UnplacedKind,
     value: Type,
     canonical: Canonical,
+}
+
+enum UnplacedKind {
+    Aggregate { series: usize, property: Option<usize>, aggregate: Aggregate, span: Span },
+    Expression(Expression),
 }
 
 impl Features {
@@ -124,7 +151,7 @@ impl Features {
         }
         let aggregate = table.text("aggregate", &mut cx.report).and_then(|item| aggregate(&item, cx));
         let of = of(table, cx);
-        let window = window(table, aggregate, cx);
+        let span = span(table, aggregate, cx);
         let filter = filter(table, self, cx);
         let value = value_type(table, aggregate, cx);
 
@@ -137,19 +164,22 @@ impl Features {
             cx.report.error(&table.span, &table.path, message);
             return None;
         }
-        let (window, filter, value) = (window?, filter?, value?);
-        let (series, series_digest) =
-            self.add_series(Entries { event, property, filter }, aggregate, window, cx);
+        let (span, filter, value) = (span?, filter?, value?);
+        let events = Events { event, filter };
         let mut canonical = Canonical::new("feature", table.name);
-        canonical.line("aggregate", aggregate_name(aggregate)).line("series", series_digest);
-        match window {
-            Window::Sliding(length) => canonical.line("window", length),
-            Window::Lifetime => canonical.line("window", "lifetime"),
+        canonical.line("aggregate", aggregate_name(aggregate));
+        canonical.line("series", events.canonical(property, cx).digest());
+        match span {
+            Span::HalfLife(half_life) => canonical.line("half_life", half_life),
+            Span::Window(Window::Sliding(length)) => canonical.line("window", length),
+            Span::Window(window) => canonical.line("window", window_name(window)),
         };
         if value == Type::Text {
             canonical.line("type", "text");
         }
-        Some(Unplaced { kind: FeatureKind::Aggregate { series, aggregate, window }, value, canonical })
+        let series = self.series_of(events, cx);
+        let kind = UnplacedKind::Aggregate { series, property, aggregate, span };
+        Some(Unplaced { kind, value, canonical })
     }
 
     fn expression(&mut self, name: &str, source: &Source<'_>, cx: &mut Context<'_>) -> Option<Unplaced> {
@@ -164,46 +194,19 @@ impl Features {
         let mut canonical = Canonical::new("feature", name);
         canonical.line("expression", source.canonical());
         self.add_reads(source, &mut canonical);
-        Some(Unplaced { kind: FeatureKind::Expression(expression), value, canonical })
+        Some(Unplaced { kind: UnplacedKind::Expression(expression), value, canonical })
     }
 
-    /// The series of these entries, shared by all features over it, with its digest.
-    fn add_series(
-        &mut self,
-        entries: Entries,
-        aggregate: Aggregate,
-        window: Window,
-        cx: &Context<'_>,
-    ) -> (usize, String) {
-        let mut canonical = Canonical::new("series", cx.vocabulary.event_name(entries.event));
-        canonical.optional("property", entries.property.map(|index| cx.vocabulary.properties.name(index)));
-        canonical.optional("where", entries.filter.as_ref().map(|(_, text)| text));
-        let digest = canonical.digest();
-        let index = match self.series_by_digest.get(&digest) {
-            Some(&index) => index,
-            None => {
-                self.series_by_digest.insert(digest.clone(), self.series.len());
-                self.series.push(SeriesPlan {
-                    digest: digest.as_str().into(),
-                    event: entries.event,
-                    filter: entries.filter.map(|(filter, _)| filter),
-                    property: entries.property,
-                    longest_window: Millis::ZERO,
-                    lifetime: false,
-                    lifetime_distinct: false,
-                });
-                self.series.len() - 1
-            }
-        };
-        let series = &mut self.series[index];
-        match window {
-            Window::Sliding(length) => series.longest_window = series.longest_window.max(length),
-            Window::Lifetime => {
-                series.lifetime = true;
-                series.lifetime_distinct |= aggregate == Aggregate::Distinct;
-            }
+    /// The series of these events, shared by all features over them.
+    fn series_of(&mut self, events: Events, cx: &Context<'_>) -> usize {
+        let digest = events.canonical(None, cx).digest();
+        if let Some(&index) = self.series_by_digest.get(&digest) {
+            return index;
         }
-        (index, digest)
+        let filter = events.filter.map(|(filter, _)| filter);
+        self.series.push(SeriesPlan::new(digest.as_str().into(), events.event, filter));
+        self.series_by_digest.insert(digest, self.series.len() - 1);
+        self.series.len() - 1
     }
 
     fn add(&mut self, name: &str, feature: Unplaced) {
@@ -216,6 +219,20 @@ impl Features {
             Type::Number | Type::Bool => Slot::Number(*n),
         };
         *n += 1;
+        let kind = match feature.kind {
+            UnplacedKind::Expression(expression) => FeatureKind::Expression(expression),
+            UnplacedKind::Aggregate { series, property, aggregate, span } => {
+                let of = &mut self.series[series];
+                let (aggregate, window) = match span {
+                    Span::Window(window) => {
+                        of.add(slot, aggregate, property, window);
+                        (aggregate, window)
+                    }
+                    Span::HalfLife(half_life) => (of.add_decay(slot, property, half_life), Window::Lifetime),
+                };
+                FeatureKind::Aggregate { series, aggregate, window }
+            }
+        };
         let is_bool = feature.value == Type::Bool;
         self.names.insert(name.to_owned(), Feature::Known { slot, is_bool });
         self.index.insert(name.to_owned(), self.plans.len());
@@ -224,9 +241,19 @@ impl Features {
             digest: feature.canonical.digest().into(),
             slot,
             is_bool,
-            kind: feature.kind,
+            kind,
         });
         self.canonical.push(feature.canonical);
+    }
+}
+
+impl Events {
+    /// With the property that a feature reads of them.
+    fn canonical(&self, property: Option<usize>, cx: &Context<'_>) -> Canonical {
+        let mut canonical = Canonical::new("series", cx.vocabulary.event_name(self.event));
+        canonical.optional("property", property.map(|index| cx.vocabulary.properties.name(index)));
+        canonical.optional("where", self.filter.as_ref().map(|(_, text)| text));
+        canonical
     }
 }
 
@@ -261,8 +288,24 @@ fn aggregate_name(aggregate: Aggregate) -> &'static str {
     AGGREGATES.iter().find(|(_, known)| *known == aggregate).map_or("", |(name, _)| name)
 }
 
+fn window_name(window: Window) -> &'static str {
+    NAMED_WINDOWS.iter().find(|(_, known)| *known == window).map_or("", |(name, _)| name)
+}
+
+/// Those of the events' times and numbers do without; so do those that
+/// without a property count events.
 fn needs_property(aggregate: Aggregate) -> bool {
-    !matches!(aggregate, Aggregate::Count | Aggregate::TimeSinceFirst | Aggregate::TimeSinceLast)
+    !matches!(
+        aggregate,
+        Aggregate::Count
+            | Aggregate::TimeSinceFirst
+            | Aggregate::TimeSinceLast
+            | Aggregate::MeanGap
+            | Aggregate::Duration
+            | Aggregate::Rate
+            | Aggregate::Trend
+            | DECAYED
+    )
 }
 
 /// The event and the property that `of` names: `"event"`, `"event.property"`,
@@ -298,6 +341,39 @@ fn of(table: &Table<'_>, cx: &mut Context<'_>) -> Option<(EventSelector, Option<
     Some((selector?, property))
 }
 
+/// The window, or what stands in its place.
+fn span(table: &Table<'_>, aggregate: Option<Aggregate>, cx: &mut Context<'_>) -> Option<Span> {
+    let report = &mut cx.report;
+    if aggregate == Some(DECAYED) {
+        table.refuse(&["window"], "does not go with `decayed`, which has a `half_life`", report);
+        if !table.has("half_life") {
+            table.missing("half_life", "\"7d\"", report);
+        }
+        let half_life = table.duration("half_life", Millis::SECOND..=MAX_SPAN, report)?;
+        return Some(Span::HalfLife(half_life.value));
+    }
+    table.refuse(&["half_life"], "goes with aggregate = \"decayed\" only", report);
+    let window = window(table, aggregate, cx)?;
+    match (aggregate, window) {
+        // The span and the one before it.
+        (Some(Aggregate::Trend), Window::Sliding(length)) => {
+            Some(Span::Window(Window::Sliding(Millis::new(2 * length.as_millis()))))
+        }
+        (Some(aggregate @ (Aggregate::Trend | Aggregate::Rate)), _) => {
+            let message =
+                format!("`{}` is over a duration, such as window = \"7d\"", aggregate_name(aggregate));
+            cx.report.error(&table.span, &table.path, message);
+            None
+        }
+        (Some(Aggregate::MostFrequent), Window::Lifetime) => {
+            let message = "`most_frequent` is over a duration or a session, such as window = \"90d\"";
+            cx.report.error(&table.span, &table.path, message);
+            None
+        }
+        _ => Some(Span::Window(window)),
+    }
+}
+
 fn window(table: &Table<'_>, aggregate: Option<Aggregate>, cx: &mut Context<'_>) -> Option<Window> {
     let report = &mut cx.report;
     if !table.has("window") {
@@ -309,17 +385,19 @@ fn window(table: &Table<'_>, aggregate: Option<Aggregate>, cx: &mut Context<'_>)
             return Some(Window::Lifetime);
         }
         if aggregate.is_some() {
-            table.missing("window", "\"30d\" or \"lifetime\"", report);
+            table.missing("window", "\"30d\", \"session\" or \"lifetime\"", report);
         }
         return None;
     }
     let item = table.text("window", report)?;
-    if item.value == "lifetime" {
-        return Some(Window::Lifetime);
+    if let Some((_, window)) = NAMED_WINDOWS.iter().find(|(name, _)| *name == item.value) {
+        return Some(*window);
     }
-    if item.value.chars().all(char::is_alphabetic) {
-        let message = format!("{:?} is neither a duration such as \"30m\" nor \"lifetime\"", item.value);
-        report.error_with(&item.span, &item.path, message, names::nearest(item.value, ["lifetime"]));
+    if item.value.chars().all(|c| c.is_alphabetic() || c == '_') {
+        let known = NAMED_WINDOWS.map(|(name, _)| name);
+        let message =
+            format!("{:?} is neither a duration such as \"30m\" nor one of {}", item.value, list(&known));
+        report.error_with(&item.span, &item.path, message, names::nearest(item.value, known));
         return None;
     }
     let length = parse_duration(&item, report)?;
@@ -331,15 +409,15 @@ fn window(table: &Table<'_>, aggregate: Option<Aggregate>, cx: &mut Context<'_>)
     Some(Window::Sliding(length))
 }
 
-/// What a feature's value is: numbers, unless `first` or `last` say `type = "text"`.
+/// What a feature's value is: numbers, unless `first`, `last` or `most_frequent` say `type = "text"`.
 fn value_type(table: &Table<'_>, aggregate: Option<Aggregate>, cx: &mut Context<'_>) -> Option<Type> {
     let report = &mut cx.report;
     if !table.has("type") {
         return Some(Type::Number);
     }
     let item = table.text("type", report)?;
-    if !matches!(aggregate, Some(Aggregate::First | Aggregate::Last) | None) {
-        report.error(&item.span, &item.path, "`type` goes with `first` and `last` only");
+    if !matches!(aggregate, Some(Aggregate::First | Aggregate::Last | Aggregate::MostFrequent) | None) {
+        report.error(&item.span, &item.path, "`type` goes with `first`, `last` and `most_frequent` only");
         return None;
     }
     match item.value {

@@ -8,6 +8,7 @@
 mod bytes;
 mod firing;
 mod profile;
+mod series;
 mod step;
 
 pub use bytes::Error;

@@ -1,39 +1,200 @@
-//! A sum that does not depend on the order of its terms.
+//! Sums that do not depend on the order of their terms.
 
 /// An exact sum of finite numbers, rounded once on read.
 ///
-/// Keeps the running sum as non-overlapping partials of increasing magnitude
-/// (Shewchuk, "Adaptive precision floating-point arithmetic", 1997): no bit is
-/// lost, so any order of additions reads the same.
+/// Terms that 128-bit fixed point holds exactly, such as counts and prices,
+/// are summed there; the rest as non-overlapping partials of increasing
+/// magnitude (Shewchuk, "Adaptive precision floating-point arithmetic",
+/// 1997). No bit is lost, so any order of additions reads the same.
 #[derive(Clone, Debug, Default)]
 pub struct ExactSum {
-    partials: Vec<f64>,
+    fixed: Fixed,
+    wide: Option<Box<Partials>>,
+}
+
+/// Non-overlapping, of increasing magnitude.
+#[derive(Clone, Debug, Default)]
+struct Partials(Vec<f64>);
+
+/// A number in steps of 2^-64.
+///
+/// Additions wrap: a difference of two running sums is exact as long as it
+/// fits itself, which that of 2^16 terms always does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fixed(pub i128);
+
+const FRACTION_BITS: i32 = 64;
+/// Terms are below 2^46, so that 2^16 of them stay below 2^63.
+const MAX_SHIFT: i32 = 57;
+
+impl Fixed {
+    /// The number, if fixed point holds it exactly.
+    pub fn of(number: f64) -> Option<Self> {
+        const MANTISSA_BITS: u32 = 52;
+        let bits = number.to_bits();
+        let exponent = (bits >> MANTISSA_BITS & 0x7ff) as i32;
+        let fraction = bits & ((1 << MANTISSA_BITS) - 1);
+        if exponent == 0 {
+            return (fraction == 0).then_some(Self(0));
+        }
+        let mantissa = i128::from(fraction | 1 << MANTISSA_BITS);
+        // number = mantissa * 2^(exponent - 1075)
+        let shift = exponent - 1_075 + FRACTION_BITS;
+        let magnitude = if (0..=MAX_SHIFT).contains(&shift) {
+            mantissa << shift
+        } else if shift < 0 && shift.unsigned_abs() <= mantissa.trailing_zeros() {
+            mantissa >> -shift
+        } else {
+            return None;
+        };
+        Some(Self(if number < 0.0 { -magnitude } else { magnitude }))
+    }
+
+    /// Rounded to the nearest, half to even.
+    pub fn value(self) -> f64 {
+        const STEP: f64 = 1.0 / (1_u128 << FRACTION_BITS) as f64;
+        self.0 as f64 * STEP
+    }
+
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0))
+    }
+
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self(self.0.wrapping_sub(other.0))
+    }
 }
 
 impl ExactSum {
+    /// Adds a finite number.
     pub fn add(&mut self, term: f64) {
         debug_assert!(term.is_finite());
-        let mut carried = term;
-        let mut kept = 0;
-        for index in 0..self.partials.len() {
-            let (sum, error) = two_sum(carried, self.partials[index]);
-            if error != 0.0 {
-                self.partials[kept] = error;
-                kept += 1;
-            }
-            carried = sum;
+        match Fixed::of(term) {
+            Some(term) => match self.fixed.0.checked_add(term.0) {
+                Some(sum) => self.fixed.0 = sum,
+                None => {
+                    let full = std::mem::replace(&mut self.fixed, term);
+                    full.parts().into_iter().for_each(|part| self.add_wide(part));
+                }
+            },
+            None => self.add_wide(term),
         }
-        self.partials.truncate(kept);
-        if carried != 0.0 {
-            self.partials.push(carried);
-        }
+    }
+
+    fn add_wide(&mut self, term: f64) {
+        self.wide.get_or_insert_default().add(term);
     }
 
     /// The sum, correctly rounded (half to even); 0 for no terms.
     pub fn value(&self) -> f64 {
-        let mut rest = self.partials.as_slice();
-        let Some((&top, below)) = rest.split_last() else { return 0.0 };
-        rest = below;
+        match &self.wide {
+            None => self.fixed.value(),
+            Some(wide) => {
+                let mut all = wide.as_ref().clone();
+                self.fixed.parts().into_iter().for_each(|part| all.add(part));
+                all.rounded()
+            }
+        }
+    }
+
+    /// Adds the square of a number, whose rounding error is added too.
+    pub fn add_square(&mut self, number: f64) {
+        let square = number * number;
+        if square.is_finite() {
+            self.add(square);
+            self.add(number.mul_add(number, -square));
+        }
+    }
+
+    /// The sample standard deviation of `n` numbers with this sum and this
+    /// sum of squares. Nothing is rounded before the division, so nothing
+    /// cancels; NaN for fewer than two numbers.
+    pub fn deviation(sum: &Self, squares: &Self, n: u64) -> f64 {
+        if n < 2 {
+            return f64::NAN;
+        }
+        // n * sum(x^2) - sum(x)^2
+        let mut spread = Self::default();
+        let mut add_product = |a: f64, b: f64| {
+            let product = a * b;
+            if product.is_finite() {
+                spread.add(product);
+                spread.add(a.mul_add(b, -product));
+            }
+        };
+        squares.parts().for_each(|part| add_product(part, n as f64));
+        for a in sum.parts() {
+            sum.parts().for_each(|b| add_product(-a, b));
+        }
+        (spread.value().max(0.0) / (n as f64 * (n - 1) as f64)).sqrt()
+    }
+
+    /// Numbers that sum to it exactly.
+    fn parts(&self) -> impl Iterator<Item = f64> {
+        self.fixed.parts().into_iter().chain(self.wide().iter().copied())
+    }
+
+    /// Whether nothing is in it; terms that cancel out may be.
+    pub fn is_zero(&self) -> bool {
+        self.fixed == Fixed(0) && self.wide().is_empty()
+    }
+
+    /// The sum times `2^exponent`, exactly unless it underflows.
+    #[must_use]
+    pub fn scaled(&self, exponent: i64) -> Self {
+        self.parts().map(|part| scale(part, exponent)).collect()
+    }
+
+    pub fn fixed(&self) -> Fixed {
+        self.fixed
+    }
+
+    /// What fixed point does not hold.
+    pub fn wide(&self) -> &[f64] {
+        self.wide.as_ref().map_or(&[], |partials| &partials.0)
+    }
+
+    /// Rebuilds a sum from stored parts.
+    pub fn from_parts(fixed: Fixed, wide: Vec<f64>) -> Self {
+        Self { fixed, wide: (!wide.is_empty()).then(|| Box::new(Partials(wide))) }
+    }
+}
+
+impl Fixed {
+    /// Numbers that sum to it exactly.
+    fn parts(self) -> [f64; 3] {
+        const BITS: u32 = 48;
+        let low = self.0 & ((1 << BITS) - 1);
+        let middle = self.0 >> BITS & ((1 << BITS) - 1);
+        let high = self.0 >> (2 * BITS);
+        [Self(low).value(), Self(middle << BITS).value(), Self(high << (2 * BITS)).value()]
+    }
+}
+
+impl Partials {
+    fn add(&mut self, term: f64) {
+        let partials = &mut self.0;
+        let mut carried = term;
+        let mut kept = 0;
+        for index in 0..partials.len() {
+            let (sum, error) = two_sum(carried, partials[index]);
+            if error != 0.0 {
+                partials[kept] = error;
+                kept += 1;
+            }
+            carried = sum;
+        }
+        partials.truncate(kept);
+        if carried != 0.0 {
+            partials.push(carried);
+        }
+    }
+
+    /// Correctly rounded (half to even).
+    fn rounded(&self) -> f64 {
+        let Some((&top, mut rest)) = self.0.split_last() else { return 0.0 };
         let (mut sum, mut error) = (top, 0.0);
         while let Some((&next, below)) = rest.split_last() {
             rest = below;
@@ -55,15 +216,13 @@ impl ExactSum {
         }
         sum
     }
+}
 
-    pub fn partials(&self) -> &[f64] {
-        &self.partials
-    }
-
-    /// Rebuilds a sum from stored partials.
-    pub fn from_partials(partials: Vec<f64>) -> Self {
-        Self { partials }
-    }
+/// `number * 2^exponent`, exactly unless it underflows.
+pub fn scale(number: f64, exponent: i64) -> f64 {
+    let step = exponent.clamp(-1_000, 1_000);
+    let scaled = number * 2.0_f64.powi(step as i32);
+    if step == exponent || scaled == 0.0 { scaled } else { scale(scaled, exponent - step) }
 }
 
 impl FromIterator<f64> for ExactSum {
@@ -98,6 +257,38 @@ mod tests {
         assert_eq!(ExactSum::default().value().to_bits(), 0.0_f64.to_bits());
     }
 
+    #[test]
+    fn ten_million_updates_leave_no_drift() {
+        let (mut sum, cents) = (ExactSum::default(), 19.99);
+        for _ in 0..10_000_000 {
+            sum.add(cents);
+        }
+        // 19.99 as the nearest double, times ten million, rounded once.
+        let exact = Fixed::of(cents).expect("fits").0 * 10_000_000;
+        assert_eq!(sum.value(), Fixed(exact).value());
+        for _ in 0..10_000_000 {
+            sum.add(-cents);
+        }
+        assert_eq!(sum.value(), 0.0);
+    }
+
+    #[test]
+    fn a_full_fixed_point_goes_over_to_partials() {
+        let large = (1_u64 << 45) as f64;
+        let sum = |terms: [f64; 3]| {
+            let mut sum = ExactSum::from_parts(Fixed(i128::MAX - 5), Vec::new());
+            terms.into_iter().for_each(|term| sum.add(term));
+            sum.add(-(i128::MAX as f64) * 2.0_f64.powi(-64));
+            sum.value()
+        };
+        assert_eq!(sum([large, 0.25, -large]), 0.25);
+        assert_eq!(sum([0.25, large, -large]), 0.25);
+    }
+
+    fn any_magnitude() -> impl Strategy<Value = f64> {
+        (-1.0_f64..1.0, -80_i32..80).prop_map(|(m, e)| m * 2.0_f64.powi(e))
+    }
+
     proptest! {
         #[test]
         fn integers_sum_as_integers(terms in prop::collection::vec(-(1_i64 << 52)..(1 << 52), 0..60)) {
@@ -107,14 +298,22 @@ mod tests {
         }
 
         #[test]
-        fn any_order_reads_the_same(
-            terms in prop::collection::vec((-1.0_f64..1.0, -60_i32..60).prop_map(|(m, e)| m * 2.0_f64.powi(e)), 0..40)
-                .prop_shuffle()
-        ) {
+        fn fixed_point_holds_what_it_takes(number in prop::num::f64::NORMAL | prop::num::f64::ZERO) {
+            if let Some(fixed) = Fixed::of(number) {
+                prop_assert_eq!(fixed.value(), number);
+            }
+        }
+
+        /// Fixed point and partials are two ways to the same bits.
+        #[test]
+        fn any_order_reads_the_same(terms in prop::collection::vec(any_magnitude(), 0..40).prop_shuffle()) {
             let mut sorted = terms.clone();
             sorted.sort_by(f64::total_cmp);
-            let (a, b): (ExactSum, ExactSum) = (terms.into_iter().collect(), sorted.into_iter().collect());
+            let (a, b): (ExactSum, ExactSum) = (terms.into_iter().collect(), sorted.iter().copied().collect());
             prop_assert_eq!(a.value().to_bits(), b.value().to_bits());
+            let mut partials = Partials::default();
+            sorted.into_iter().for_each(|term| partials.add(term));
+            prop_assert_eq!(a.value().to_bits(), partials.rounded().to_bits());
         }
     }
 }

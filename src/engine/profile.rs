@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::event::{EventUid, UserId, Value};
 use super::expression::Expression;
-use super::plan::{FeatureKind, Plan, Scope, TriggerKind};
-use super::series::{Reading, Series};
+use super::plan::{FeatureKind, Plan, Scope, SeriesPlan, TriggerKind, WindowReads};
+use super::series::{AsOf, Reading, Series};
 use super::session::Sessions;
 use super::time::{Arrival, Millis, Timestamp};
 use super::trigger::TriggerState;
@@ -15,7 +15,8 @@ use super::vector::{Slot, Vector};
 /// plan's.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    pub series: Vec<Series>,
+    /// By series of the plan; none until an event of it came.
+    pub series: Box<[Option<Box<Series>>]>,
     pub sessions: Sessions,
     /// Every trait set, sorted by name.
     pub traits: Vec<(Box<str>, Value)>,
@@ -54,7 +55,7 @@ pub struct SeenUids {
 impl Profile {
     pub fn new(plan: &Plan) -> Self {
         Self {
-            series: vec![Series::default(); plan.series.len()],
+            series: vec![None; plan.series.len()].into(),
             sessions: Sessions::default(),
             traits: Vec::new(),
             bound_traits: vec![None; plan.traits.len()],
@@ -73,34 +74,30 @@ impl Profile {
     pub fn read(&self, plan: &Plan, now: Timestamp) -> Vector {
         debug_assert!(self.last_arrival.is_none_or(|last| last.time <= now));
         let mut vector = plan.empty_vector();
+        let as_of = AsOf { now, sessions: &self.sessions, bounds: plan.bounds };
+        for (series, series_plan) in self.series.iter().zip(&plan.series) {
+            for reads in &series_plan.reads {
+                read_window(series.as_deref(), series_plan, reads, as_of, &mut vector);
+            }
+        }
         let scores = self.last_scores();
         for feature in &plan.features {
-            let wants_text = matches!(feature.slot, Slot::Text(_));
-            let reading = match &feature.kind {
-                FeatureKind::Aggregate { series, aggregate, window } => {
-                    self.series[*series].read(*aggregate, *window, now, wants_text)
-                }
-                FeatureKind::Expression(expression) => {
-                    let scope = Scope {
-                        event: None,
-                        vector: &vector,
-                        traits: &self.bound_traits,
-                        scores: &scores,
-                        now,
-                    };
-                    match expression {
-                        Expression::Number(number) => Reading::Number(number.eval(&scope)),
-                        Expression::Bool(bool) => Reading::Number(
-                            bool.eval(&scope).map_or(f64::NAN, |value| f64::from(u8::from(value))),
-                        ),
-                        Expression::Text(text) => Reading::Text(text.eval(&scope).cloned()),
+            if let FeatureKind::Expression(expression) = &feature.kind {
+                let scope =
+                    Scope { event: None, vector: &vector, traits: &self.bound_traits, scores: &scores, now };
+                match (feature.slot, expression) {
+                    (Slot::Number(slot), Expression::Number(number)) => {
+                        vector.numbers[slot] = number.eval(&scope);
                     }
+                    (Slot::Number(slot), Expression::Bool(bool)) => {
+                        vector.numbers[slot] =
+                            bool.eval(&scope).map_or(f64::NAN, |bool| f64::from(u8::from(bool)));
+                    }
+                    (Slot::Text(slot), Expression::Text(text)) => {
+                        vector.texts[slot] = text.eval(&scope).cloned();
+                    }
+                    (slot, expression) => debug_assert!(false, "{slot:?} does not take {expression:?}"),
                 }
-            };
-            match (feature.slot, reading) {
-                (Slot::Number(slot), Reading::Number(number)) => vector.numbers[slot] = number,
-                (Slot::Text(slot), Reading::Text(text)) => vector.texts[slot] = text,
-                (slot, reading) => debug_assert!(false, "{slot:?} does not take {reading:?}"),
             }
         }
         vector
@@ -163,6 +160,36 @@ impl Profile {
     /// Whether some absence trigger or model of the plan has a timer due at or before `now`.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.next_due().is_some_and(|due| due <= now)
+    }
+}
+
+/// Reads every feature of one window into its slot.
+fn read_window(
+    series: Option<&Series>,
+    plan: &SeriesPlan,
+    reads: &WindowReads,
+    as_of: AsOf<'_>,
+    vector: &mut Vector,
+) {
+    let rows = series.map_or(0..0, |series| series.window(reads.window, as_of));
+    for read in &reads.features {
+        let reading = match series {
+            Some(series) => {
+                series.read(plan, read.aggregate, read.column, reads.window, rows.clone(), as_of.now)
+            }
+            None => Reading::of_nothing(read.aggregate),
+        };
+        match (read.slot, reading) {
+            // One NaN: vectors are compared bit for bit.
+            (Slot::Number(slot), Reading::Number(number)) => {
+                vector.numbers[slot] = if number.is_finite() { number } else { f64::NAN };
+            }
+            (Slot::Number(slot), Reading::Cell(cell)) => vector.numbers[slot] = f64::from_bits(cell),
+            (Slot::Text(slot), Reading::Cell(cell)) => {
+                vector.texts[slot] = series.and_then(|series| series.text(cell)).cloned();
+            }
+            (Slot::Text(_), Reading::Number(_)) => {}
+        }
     }
 }
 

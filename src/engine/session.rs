@@ -59,6 +59,25 @@ impl Sessions {
         }
     }
 
+    /// The session that an event at `now` would still join.
+    pub fn current(&self, bounds: TimeBounds, now: Timestamp) -> Option<&Session> {
+        self.sessions.back().filter(|session| session.is_open(bounds, now))
+    }
+
+    /// The latest session that has ended by `now`.
+    pub fn previous(&self, bounds: TimeBounds, now: Timestamp) -> Option<&Session> {
+        self.sessions.iter().rev().find(|session| !session.is_open(bounds, now))
+    }
+
+    /// The instant from which on rows may still be in the current or the
+    /// previous session, whatever arrives from `now` on.
+    pub fn reach(&self, bounds: TimeBounds, now: Timestamp) -> Timestamp {
+        let n_final = self.sessions.partition_point(|session| session.is_final(bounds, now));
+        // All later sessions may yet become one with the last of the final ones before it.
+        let oldest = self.sessions.get(n_final.saturating_sub(1));
+        oldest.map_or(now, |session| session.start)
+    }
+
     /// The latest sessions, at most [`KEPT_SESSIONS`], latest first.
     pub fn latest(&self) -> impl Iterator<Item = &Session> {
         self.sessions.iter().rev().take(KEPT_SESSIONS)

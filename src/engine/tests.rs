@@ -22,35 +22,58 @@ fn no_models() -> Models {
     Models::default()
 }
 
-/// A plan over event types `a` and `b` with property `x`.
-fn plan(
-    series: Vec<SeriesPlan>,
-    features: Vec<(Aggregate, usize, Window)>,
-    triggers: Vec<TriggerPlan>,
-) -> Plan {
+/// What a feature reads: of a series, a property of it, over a window.
+#[derive(Clone, Copy, Debug)]
+struct Spec {
+    series: usize,
+    property: Option<usize>,
+    aggregate: Aggregate,
+    window: Window,
+    is_text: bool,
+}
+
+/// The half-life of every decayed feature.
+const HALF_LIFE: Millis = minutes(150);
+const DECAYED: Aggregate = Aggregate::Decayed { decay: usize::MAX };
+
+/// A plan over event types `a` and `b` with a number `x` and a text `y`.
+fn plan(series: &[EventSelector], specs: &[Spec], triggers: Vec<TriggerPlan>) -> Plan {
     let (mut event_types, mut properties) = (Names::default(), Names::default());
     event_types.intern("a");
     event_types.intern("b");
     properties.intern("x");
-    let features: Vec<FeaturePlan> = features
-        .into_iter()
-        .enumerate()
-        .map(|(slot, (aggregate, series, window))| FeaturePlan {
-            name: format!("{aggregate:?}_{series}_{window:?}").into(),
+    properties.intern("y");
+    let mut series: Vec<SeriesPlan> =
+        series.iter().map(|selector| SeriesPlan::new(text(""), *selector, None)).collect();
+    let (mut n_numbers, mut n_texts) = (0, 0);
+    let mut features = Vec::new();
+    for spec in specs {
+        let slot = if spec.is_text { Slot::Text(n_texts) } else { Slot::Number(n_numbers) };
+        *if spec.is_text { &mut n_texts } else { &mut n_numbers } += 1;
+        let of = &mut series[spec.series];
+        let aggregate = match spec.aggregate {
+            Aggregate::Decayed { .. } => of.add_decay(slot, spec.property, HALF_LIFE),
+            aggregate => {
+                of.add(slot, aggregate, spec.property, spec.window);
+                aggregate
+            }
+        };
+        features.push(FeaturePlan {
+            name: format!("{spec:?}").into(),
             digest: text(""),
-            slot: Slot::Number(slot),
+            slot,
             is_bool: false,
-            kind: FeatureKind::Aggregate { series, aggregate, window },
-        })
-        .collect();
+            kind: FeatureKind::Aggregate { series: spec.series, aggregate, window: spec.window },
+        });
+    }
     Plan {
         digest: text("test"),
         source: text(""),
         event_types,
         properties,
         traits: Names::default(),
-        n_numbers: features.len(),
-        n_texts: 0,
+        n_numbers,
+        n_texts,
         series,
         features,
         labels: Vec::new(),
@@ -58,18 +81,6 @@ fn plan(
         triggers,
         caps: Vec::new(),
         bounds: TimeBounds { lateness: Millis::DAY, skew: minutes(5), session_gap: minutes(30) },
-    }
-}
-
-fn series(event: EventSelector, property: Option<usize>, longest_window: Millis) -> SeriesPlan {
-    SeriesPlan {
-        digest: text(""),
-        event,
-        filter: None,
-        property,
-        longest_window,
-        lifetime: true,
-        lifetime_distinct: true,
     }
 }
 
@@ -104,6 +115,11 @@ fn event(kind: &str, id: u32, time: Timestamp, x: Option<f64>) -> Event {
         anonymous_id: None,
         properties: x.map(|x| ("x".into(), Value::Number(x))).into_iter().collect(),
     }
+}
+
+fn with_y(mut event: Event, y: Option<&str>) -> Event {
+    event.properties.extend(y.map(|y| ("y".into(), Value::Text(y.into()))));
+    event
 }
 
 /// One user's state under one plan, driven by hand.
@@ -152,7 +168,7 @@ fn at(ms: i64) -> Timestamp {
     Timestamp::from_millis(1_700_000_000_000 + ms)
 }
 
-fn minutes(n: i64) -> Millis {
+const fn minutes(n: i64) -> Millis {
     Millis::new(n * 60_000)
 }
 
@@ -163,97 +179,217 @@ struct Arriving {
     arrival: Timestamp,
 }
 
-const AGGREGATES: [Aggregate; 10] = [
+/// Of the events themselves.
+const OF_EVENTS: [Aggregate; 5] = [
     Aggregate::Count,
+    Aggregate::TimeSinceFirst,
+    Aggregate::TimeSinceLast,
+    Aggregate::MeanGap,
+    Aggregate::Duration,
+];
+
+/// Of a property.
+const OF_PROPERTY: [Aggregate; 9] = [
     Aggregate::Sum,
     Aggregate::Mean,
     Aggregate::Min,
     Aggregate::Max,
+    Aggregate::Std,
     Aggregate::Distinct,
     Aggregate::First,
     Aggregate::Last,
-    Aggregate::TimeSinceFirst,
-    Aggregate::TimeSinceLast,
+    Aggregate::MostFrequent,
 ];
 
-fn windows() -> [Window; 4] {
-    [
-        Window::Sliding(minutes(5)),
-        Window::Sliding(minutes(90)),
-        Window::Sliding(Millis::DAY),
-        Window::Lifetime,
-    ]
-}
+const WINDOWS: [Window; 6] = [
+    Window::Sliding(minutes(5)),
+    Window::Sliding(minutes(90)),
+    Window::Sliding(Millis::DAY),
+    Window::Session,
+    Window::PreviousSession,
+    Window::Lifetime,
+];
+
+const SERIES: [EventSelector; 3] = [EventSelector::Any, EventSelector::Type(0), EventSelector::Type(1)];
 
 /// Every aggregate over every window of three series.
+fn specs() -> Vec<Spec> {
+    let mut specs = Vec::new();
+    for series in 0..SERIES.len() {
+        let properties = [None, Some(0), Some(1)];
+        for (window, property) in WINDOWS.into_iter().flat_map(|window| properties.map(|p| (window, p))) {
+            let spec = |aggregate| Spec { series, property, aggregate, window, is_text: false };
+            specs.extend(OF_EVENTS.map(spec));
+            if property == Some(0) {
+                specs.extend(OF_PROPERTY.map(spec));
+            }
+            if property == Some(1) {
+                specs.push(spec(Aggregate::Distinct));
+                let texts = [Aggregate::First, Aggregate::Last, Aggregate::MostFrequent];
+                specs.extend(texts.map(|aggregate| Spec { is_text: true, ..spec(aggregate) }));
+            }
+            if matches!(window, Window::Sliding(_)) && property != Some(1) {
+                specs.extend([Aggregate::Rate, Aggregate::Trend].map(spec));
+            }
+            if window == Window::Lifetime && property != Some(1) {
+                specs.push(spec(DECAYED));
+            }
+        }
+    }
+    specs.retain(|spec| spec.aggregate != Aggregate::MostFrequent || spec.window != Window::Lifetime);
+    specs
+}
+
 fn wide_plan() -> Plan {
-    let all = vec![
-        series(EventSelector::Any, None, Millis::DAY),
-        series(EventSelector::Type(0), Some(0), Millis::DAY),
-        series(EventSelector::Type(1), Some(0), Millis::DAY),
-    ];
-    let features = (0..all.len())
-        .flat_map(|series| AGGREGATES.into_iter().map(move |aggregate| (series, aggregate)))
-        .flat_map(|(series, aggregate)| windows().into_iter().map(move |window| (aggregate, series, window)))
-        .collect();
-    plan(all, features, Vec::new())
+    plan(&SERIES, &specs(), Vec::new())
+}
+
+/// The sessions of some events, by the definition, as (start, end, events).
+fn naive_sessions(times: &[Timestamp], gap: Millis) -> Vec<Session> {
+    let mut sessions: Vec<Session> = Vec::new();
+    for &time in times {
+        match sessions.last_mut() {
+            Some(last) if time.since(last.end) < gap => {
+                last.end = time;
+                last.n_events += 1;
+            }
+            _ => sessions.push(Session { start: time, end: time, n_events: 1 }),
+        }
+    }
+    sessions
+}
+
+#[derive(Debug, PartialEq)]
+enum Naive {
+    Number(f64),
+    Text(Option<Arc<str>>),
 }
 
 /// The definition, word for word: filter, sort canonically, aggregate.
-fn naive(plan: &Plan, feature: &FeaturePlan, accepted: &[Event], now: Timestamp) -> f64 {
-    let FeatureKind::Aggregate { series, aggregate, window } = &feature.kind else { unreachable!() };
-    let series = &plan.series[*series];
-    let mut events: Vec<&Event> = accepted
-        .iter()
+fn naive(plan: &Plan, spec: &Spec, accepted: &[Event], now: Timestamp) -> Naive {
+    let series = &plan.series[spec.series];
+    let gap = plan.bounds.session_gap;
+    let mut accepted: Vec<&Event> = accepted.iter().collect();
+    accepted.sort_by_key(|event| (event.time, event.uid));
+    let times: Vec<Timestamp> = accepted.iter().map(|event| event.time).collect();
+    let sessions = naive_sessions(&times, gap);
+    let is_open = |session: &&Session| now.since(session.end) < gap;
+    let within = |session: Option<&Session>, time: Timestamp| {
+        session.is_some_and(|session| (session.start..=session.end).contains(&time))
+    };
+    let name = spec.property.map(|property| &**plan.properties.name(property));
+    let value = |event: &Event| {
+        let mut properties = event.properties.iter();
+        Some(properties.find(|(property, _)| Some(&**property) == name)?.1.clone())
+    };
+    let events: Vec<&Event> = accepted
+        .into_iter()
         .filter(|event| match series.event {
             EventSelector::Any => true,
             EventSelector::Type(index) => **plan.event_types.name(index) == *event.kind,
         })
-        .filter(|event| series.property.is_none() || !event.properties.is_empty())
-        .filter(|event| match window {
+        .filter(|event| spec.property.is_none() || value(event).is_some())
+        .filter(|event| match spec.window {
             Window::Lifetime => true,
-            Window::Sliding(length) => event.time > now.before(*length) && event.time <= now,
+            Window::Sliding(length) => event.time > now.before(length) && event.time <= now,
+            Window::Session => within(sessions.last().filter(is_open), event.time),
+            Window::PreviousSession => {
+                within(sessions.iter().rev().find(|session| !is_open(session)), event.time)
+            }
         })
         .collect();
-    events.sort_by_key(|event| (event.time, event.uid));
-    let numbers: Vec<f64> = match series.property {
-        None => Vec::new(),
-        Some(_) => events.iter().filter_map(|event| event.properties[0].1.as_number()).collect(),
-    };
+    let numbers: Vec<f64> = events.iter().filter_map(|event| value(event)?.as_number()).collect();
+    let texts: Vec<Arc<str>> = events.iter().filter_map(|event| value(event)?.as_text().cloned()).collect();
+    let bits: Vec<u64> = numbers.iter().map(|number| (number + 0.0).to_bits()).collect();
+    if spec.is_text {
+        return Naive::Text(match spec.aggregate {
+            Aggregate::First => texts.first().cloned(),
+            Aggregate::Last => texts.last().cloned(),
+            _ => most_frequent(&texts).cloned(),
+        });
+    }
     let nan = f64::NAN;
+    let seconds = |from: Option<&&Event>, to: Option<&&Event>| match (from, to) {
+        (Some(from), Some(to)) => to.time.since(from.time).as_seconds(),
+        _ => nan,
+    };
     let since = |event: Option<&&Event>| event.map_or(nan, |event| now.since(event.time).as_seconds());
-    match aggregate {
-        Aggregate::Count => events.len() as f64,
-        // The values are multiples of 1/8: a plain sum is exact.
+    let n = events.len() as f64;
+    // The values are multiples of 1/8: a plain sum is exact.
+    let amount = |from: Timestamp, to: Timestamp| {
+        let among = events.iter().filter(|event| event.time > from && event.time <= to);
+        match name {
+            None => among.count() as f64,
+            Some(_) => among.filter_map(|event| value(event)?.as_number()).sum(),
+        }
+    };
+    Naive::Number(match spec.aggregate {
+        Aggregate::Count => n,
         Aggregate::Sum => numbers.iter().sum(),
         Aggregate::Mean => numbers.iter().sum::<f64>() / numbers.len() as f64,
         Aggregate::Min => numbers.iter().copied().fold(nan, f64::min),
         Aggregate::Max => numbers.iter().copied().fold(nan, f64::max),
-        Aggregate::Distinct if series.property.is_none() => f64::from(u8::from(!events.is_empty())),
+        Aggregate::Std if numbers.len() < 2 => nan,
+        Aggregate::Std => {
+            let eighths: Vec<i128> = numbers.iter().map(|number| (number * 8.0) as i128).collect();
+            let sum: i128 = eighths.iter().sum();
+            let spread = n as i128 * eighths.iter().map(|x| x * x).sum::<i128>() - sum * sum;
+            (spread as f64 / 64.0 / (n * (n - 1.0))).sqrt()
+        }
         Aggregate::Distinct => {
-            let mut bits: Vec<u64> = numbers.iter().map(|number| (number + 0.0).to_bits()).collect();
-            bits.sort_unstable();
-            bits.dedup();
-            bits.len() as f64
+            let keys = bits.iter().map(u64::to_string).chain(texts.iter().map(|text| text.to_string()));
+            keys.collect::<std::collections::BTreeSet<_>>().len() as f64
         }
         Aggregate::First => numbers.first().copied().unwrap_or(nan),
         Aggregate::Last => numbers.last().copied().unwrap_or(nan),
+        Aggregate::MostFrequent => most_frequent(&bits).map_or(nan, |bits| f64::from_bits(*bits)),
         Aggregate::TimeSinceFirst => since(events.first()),
         Aggregate::TimeSinceLast => since(events.last()),
-    }
+        Aggregate::MeanGap if events.len() < 2 => nan,
+        Aggregate::MeanGap => seconds(events.first(), events.last()) / (n - 1.0),
+        Aggregate::Duration => seconds(events.first(), events.last()),
+        Aggregate::Rate | Aggregate::Trend => {
+            let Window::Sliding(length) = spec.window else { unreachable!() };
+            if spec.aggregate == Aggregate::Rate {
+                amount(now.before(length), now) / length.as_seconds()
+            } else {
+                let middle = now.before(Millis::new(length.as_millis() / 2));
+                let before = amount(now.before(length), middle);
+                if before == 0.0 { nan } else { amount(middle, now) / before }
+            }
+        }
+        Aggregate::Decayed { .. } => {
+            let weigh = |event: &&Event| {
+                let term = if name.is_some() { value(event)?.as_number()? } else { 1.0 };
+                Some(term * (-now.since(event.time).as_seconds() / HALF_LIFE.as_seconds()).exp2())
+            };
+            events.iter().filter_map(weigh).sum()
+        }
+    })
+}
+
+/// The item that most are; of several, the one whose last comes latest.
+fn most_frequent<T: PartialEq>(items: &[T]) -> Option<&T> {
+    let score = |&at: &usize| (items.iter().filter(|item| **item == items[at]).count(), at);
+    (0..items.len())
+        .filter(|&at| !items[at + 1..].contains(&items[at]))
+        .max_by_key(score)
+        .map(|at| &items[at])
 }
 
 /// Events over two days, each arriving up to a day late or five minutes early, in arrival order.
-fn arrivals() -> impl Strategy<Value = Vec<Arriving>> {
-    let one = (0..2_i64 * 1_440, -5..1_440_i64, prop::bool::ANY, prop::option::of(-16..16_i32));
-    prop::collection::vec(one, 0..60).prop_map(|drawn| {
+fn arrivals(max: usize) -> impl Strategy<Value = Vec<Arriving>> {
+    let y = prop::option::of(prop::sample::select(vec!["red", "green", "blue"]));
+    let x = prop::option::of(-16..16_i32);
+    let one = (0..2_i64 * 1_440, -5..1_440_i64, prop::bool::ANY, x, y);
+    prop::collection::vec(one, 0..max).prop_map(|drawn| {
         let mut arriving: Vec<Arriving> = drawn
             .into_iter()
             .enumerate()
-            .map(|(id, (minute, late, is_a, x))| {
+            .map(|(id, (minute, late, is_a, x, y))| {
                 let time = at(minute * 60_000);
                 let kind = if is_a { "a" } else { "b" };
-                let event = event(kind, id as u32, time, x.map(|x| f64::from(x) / 8.0));
+                let event = with_y(event(kind, id as u32, time, x.map(|x| f64::from(x) / 8.0)), y);
                 Arriving { event, arrival: time.after(minutes(late)) }
             })
             .collect();
@@ -272,52 +408,14 @@ proptest! {
     /// At every arrival, and later, every feature is what the definition says
     /// of the events accepted so far.
     #[test]
-    fn features_equal_a_naive_recomputation(arrivals in arrivals(), later in 0..3_000_i64) {
-        let mut rig = Rig::new(wide_plan());
-        let mut accepted: Vec<Event> = Vec::new();
-        let mut now = at(0);
-        for Arriving { event, arrival } in arrivals {
-            now = arrival;
-            prop_assert!(matches!(rig.accept(event.clone(), now), Acceptance::Accepted(_)));
-            accepted.push(Event { time: event.time.min(now), ..event });
-            check(&rig, &accepted, now)?;
-        }
-        check(&rig, &accepted, now.after(minutes(later)))?;
-        let stored = decode_profile(&rig.plan, &encode_profile(&rig.profile)).expect("reads back");
-        prop_assert!(stored.read(&rig.plan, now).same_bits(&rig.profile.read(&rig.plan, now)));
-    }
-
-    /// Sessions are what the definition says of the events accepted so far,
-    /// however late one comes to bridge two of them.
-    #[test]
-    fn sessions_equal_a_naive_recomputation(arrivals in arrivals(), gap in 1..120_i64) {
-        let mut plan = wide_plan();
-        plan.bounds.session_gap = minutes(gap);
-        let mut rig = Rig::new(plan);
-        let mut times = Vec::new();
-        for Arriving { event, arrival } in arrivals {
-            times.push(event.time.min(arrival));
-            times.sort_unstable();
-            rig.accept(event, arrival);
-            let mut expected: Vec<Session> = Vec::new();
-            for &time in &times {
-                match expected.last_mut() {
-                    Some(last) if time.since(last.end) < minutes(gap) => {
-                        last.end = time;
-                        last.n_events += 1;
-                    }
-                    _ => expected.push(Session { start: time, end: time, n_events: 1 }),
-                }
-            }
-            let latest: Vec<Session> = expected.into_iter().rev().take(KEPT_SESSIONS).collect();
-            prop_assert_eq!(rig.profile.sessions.latest().copied().collect::<Vec<_>>(), latest);
-        }
+    fn features_equal_a_naive_recomputation(arrivals in arrivals(60), later in 0..3_000_i64) {
+        agrees_with_naive(arrivals, later, 1)?;
     }
 
     /// The same events in any order within the lateness give the same bits.
     #[test]
     fn arrival_order_leaves_no_trace(
-        (drawn, shuffled) in arrivals().prop_flat_map(|arrivals| (Just(arrivals.clone()), Just(arrivals).prop_shuffle())),
+        (drawn, shuffled) in arrivals(150).prop_flat_map(|arrivals| (Just(arrivals.clone()), Just(arrivals).prop_shuffle())),
     ) {
         // All arrive in one minute after the last; none is more than a day late.
         let now = at(2 * 86_400_000);
@@ -334,10 +432,28 @@ proptest! {
         prop_assert!(vectors[0].same_bits(&vectors[1]));
     }
 
+    /// Sessions are what the definition says of the events accepted so far,
+    /// however late one comes to bridge two of them.
+    #[test]
+    fn sessions_equal_a_naive_recomputation(arrivals in arrivals(60), gap in 1..120_i64) {
+        let mut plan = wide_plan();
+        plan.bounds.session_gap = minutes(gap);
+        let mut rig = Rig::new(plan);
+        let mut times = Vec::new();
+        for Arriving { event, arrival } in arrivals {
+            times.push(event.time.min(arrival));
+            times.sort_unstable();
+            rig.accept(event, arrival);
+            let expected = naive_sessions(&times, minutes(gap));
+            let latest: Vec<Session> = expected.into_iter().rev().take(KEPT_SESSIONS).collect();
+            prop_assert_eq!(rig.profile.sessions.latest().copied().collect::<Vec<_>>(), latest);
+        }
+    }
+
     /// An absence trigger's armings depend on the set of events only, and a
     /// fold of the recorded steps gives the state that deciding gave.
     #[test]
-    fn folding_recorded_steps_rebuilds_the_state(arrivals in arrivals(), keyed in prop::bool::ANY, keep in prop::bool::ANY) {
+    fn folding_recorded_steps_rebuilds_the_state(arrivals in arrivals(60), keyed in prop::bool::ANY, keep in prop::bool::ANY) {
         let on_repeat = if keep { OnRepeat::Keep } else { OnRepeat::Reset };
         let trigger = absence(minutes(45), keyed.then_some(0), on_repeat);
         let mut rig = Rig::new(Plan { triggers: vec![trigger], ..wide_plan() });
@@ -355,19 +471,65 @@ proptest! {
             let (user, step) = decode_step(&rig.plan, &bytes).expect("reads back");
             fold(&rig.plan, &user, &mut rebuilt, &step);
         }
-        prop_assert_eq!(encode_profile(&rebuilt), encode_profile(&rig.profile));
+        prop_assert_eq!(encode_profile(&rig.plan, &rebuilt), encode_profile(&rig.plan, &rig.profile));
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// The same of more events than are read one by one.
+    #[test]
+    fn many_events_equal_a_naive_recomputation(arrivals in arrivals(400), later in 0..3_000_i64) {
+        agrees_with_naive(arrivals, later, 37)?;
+    }
+}
+
+fn agrees_with_naive(arrivals: Vec<Arriving>, later: i64, every: usize) -> Result<(), TestCaseError> {
+    let mut rig = Rig::new(wide_plan());
+    let mut accepted: Vec<Event> = Vec::new();
+    let mut now = at(0);
+    for (index, Arriving { event, arrival }) in arrivals.into_iter().enumerate() {
+        now = arrival;
+        prop_assert!(matches!(rig.accept(event.clone(), now), Acceptance::Accepted(_)));
+        accepted.push(Event { time: event.time.min(now), ..event });
+        if index % every == 0 {
+            check(&rig, &accepted, now)?;
+        }
+    }
+    check(&rig, &accepted, now)?;
+    check(&rig, &accepted, now.after(minutes(later)))?;
+    let bytes = encode_profile(&rig.plan, &rig.profile);
+    let stored = decode_profile(&rig.plan, &bytes).expect("reads back");
+    prop_assert!(stored.read(&rig.plan, now).same_bits(&rig.profile.read(&rig.plan, now)));
+    prop_assert_eq!(encode_profile(&rig.plan, &stored), bytes);
+    Ok(())
 }
 
 fn check(rig: &Rig, accepted: &[Event], now: Timestamp) -> Result<(), TestCaseError> {
     let vector = rig.profile.read(&rig.plan, now);
-    for (slot, feature) in rig.plan.features.iter().enumerate() {
-        let expected = naive(&rig.plan, feature, accepted, now);
+    for (feature, spec) in rig.plan.features.iter().zip(specs()) {
+        let expected = naive(&rig.plan, &spec, accepted, now);
+        let is_equal = match (feature.slot, &expected) {
+            (Slot::Number(slot), Naive::Number(expected)) => {
+                let number = vector.numbers[slot];
+                match spec.aggregate {
+                    // A naive sum of weights is not exact.
+                    Aggregate::Decayed { .. } => (number - expected).abs() <= 1e-9,
+                    _ => same(number, *expected),
+                }
+            }
+            (Slot::Text(slot), Naive::Text(expected)) => vector.texts[slot] == *expected,
+            _ => false,
+        };
         prop_assert!(
-            same(vector.numbers[slot], expected),
-            "{} is {}, by the definition {expected}",
+            is_equal,
+            "{} is {:?}, by the definition {expected:?}",
             feature.name,
-            vector.numbers[slot]
+            match feature.slot {
+                Slot::Number(slot) => Naive::Number(vector.numbers[slot]),
+                Slot::Text(slot) => Naive::Text(vector.texts[slot].clone()),
+            }
         );
     }
     Ok(())
@@ -386,7 +548,7 @@ fn bounds_and_duplicates() {
     assert_eq!(rig.profile.n_events, 1, "refused events leave no trace");
     // A stamp ahead within the skew is clamped, so it is in every window now.
     assert!(matches!(rig.accept(event("a", 4, now.after(minutes(4)), None), now), Acceptance::Accepted(_)));
-    assert_eq!(rig.profile.series[0].entries().last().map(|entry| entry.time), Some(now));
+    assert_eq!(rig.profile.sessions.latest().next().map(|session| session.end), Some(now));
     // Beyond the horizon a uid is forgotten.
     let again = now.after(minutes(5)).after(Millis::DAY).after(Millis::new(1));
     assert!(matches!(rig.accept(event("a", 1, again, None), again), Acceptance::Accepted(_)));
@@ -394,7 +556,7 @@ fn bounds_and_duplicates() {
 
 #[test]
 fn absence_fires_at_its_instant_without_traffic() {
-    let mut rig = Rig::new(plan(Vec::new(), Vec::new(), vec![absence(minutes(30), None, OnRepeat::Reset)]));
+    let mut rig = Rig::new(plan(&[], &[], vec![absence(minutes(30), None, OnRepeat::Reset)]));
     rig.accept(event("a", 1, at(0), None), at(0));
     rig.accept(event("a", 2, at(600_000), None), at(600_000));
     rig.run_due(at(600_000 + 30 * 60_000 - 1));
@@ -409,7 +571,7 @@ fn absence_fires_at_its_instant_without_traffic() {
 #[test]
 fn absence_is_answered_per_key_and_by_late_events() {
     let trigger = absence(minutes(30), Some(0), OnRepeat::Reset);
-    let mut rig = Rig::new(plan(Vec::new(), Vec::new(), vec![trigger]));
+    let mut rig = Rig::new(plan(&[], &[], vec![trigger]));
     rig.accept(event("a", 1, at(0), Some(1.0)), at(0));
     rig.accept(event("a", 2, at(0), Some(2.0)), at(0));
     rig.accept(event("b", 3, at(60_000), Some(1.0)), at(120_000));
@@ -428,7 +590,7 @@ fn an_answer_at_the_same_instant_is_one_whatever_the_uids_and_the_order() {
         let events = [event("a", arming, at(0), None), event("b", answer, at(0), None)];
         for order in [[0, 1], [1, 0]] {
             let trigger = absence(minutes(30), None, OnRepeat::Reset);
-            let mut rig = Rig::new(plan(Vec::new(), Vec::new(), vec![trigger]));
+            let mut rig = Rig::new(plan(&[], &[], vec![trigger]));
             for index in order {
                 rig.accept(events[index].clone(), at(0));
             }
@@ -440,7 +602,7 @@ fn an_answer_at_the_same_instant_is_one_whatever_the_uids_and_the_order() {
 
 #[test]
 fn timers_due_by_an_arrival_run_before_it() {
-    let mut rig = Rig::new(plan(Vec::new(), Vec::new(), vec![absence(minutes(30), None, OnRepeat::Reset)]));
+    let mut rig = Rig::new(plan(&[], &[], vec![absence(minutes(30), None, OnRepeat::Reset)]));
     rig.accept(event("a", 1, at(0), None), at(0));
     // The answer arrives exactly when the wait ends: too late.
     rig.accept(event("b", 2, at(30 * 60_000), None), at(30 * 60_000));
@@ -488,8 +650,14 @@ fn crossing(cooldown: Millis, falling: bool) -> Rig {
         ..absence(Millis::ZERO, None, OnRepeat::Reset)
     };
     let mut plan = plan(
-        vec![series(EventSelector::Type(0), Some(0), Millis::DAY)],
-        vec![(Aggregate::Last, 0, Window::Lifetime)],
+        &[EventSelector::Type(0)],
+        &[Spec {
+            series: 0,
+            property: Some(0),
+            aggregate: Aggregate::Last,
+            window: Window::Lifetime,
+            is_text: false,
+        }],
         vec![trigger],
     );
     plan.models.push(ModelPlan {

@@ -409,7 +409,7 @@ impl Shard {
         Some(ViewWrite {
             view: View::Profiles,
             key: user.key().as_bytes().to_vec(),
-            value: Some(encode_profile(&profile)),
+            value: Some(encode_profile(&self.plan, &profile)),
         })
     }
 

@@ -32,7 +32,7 @@ y = 3
         expect![[r#"
             1:2 feature: unknown section `feature`: expected one of `caps`, `features`, `labels`, `models`, `time`, `triggers` (features?)
             3:11 features.x: `aggregate` or `expression` is missing, such as aggregate = "count"
-            4:1 features.x.agregate: unknown key `agregate`: expected one of `aggregate`, `expression`, `of`, `type`, `where`, `window` (aggregate?)
+            4:1 features.x.agregate: unknown key `agregate`: expected one of `aggregate`, `expression`, `half_life`, `of`, `type`, `where`, `window` (aggregate?)
             8:5 features.y: expected a table [features.name], found an integer
         "#]],
     );
@@ -73,7 +73,7 @@ window = "1d"
 [features.c]
 aggregate = "sum"
 of = "a"
-window = "session"
+window = "sesion"
 [features.d]
 aggregate = "count"
 of = "a"
@@ -99,11 +99,11 @@ window = "1d"
         expect![[r#"
             1:11 features.a: `aggregate` or `expression` is missing, such as aggregate = "count"
             1:11 features.a: `of` is missing, such as of = "purchase" or "purchase.value"
-            3:13 features.b.aggregate: unknown aggregate `median`: expected one of `count`, `distinct`, `first`, `last`, `max`, `mean`, `min`, `sum`, `time_since_first`, `time_since_last` (mean?)
+            3:13 features.b.aggregate: unknown aggregate `median`: expected one of `count`, `decayed`, `distinct`, `duration`, `first`, `last`, `max`, `mean`, `mean_gap`, `min`, `most_frequent`, `rate`, `std`, `sum`, `time_since_first`, `time_since_last`, `trend` (mean?)
             6:11 features.c: `sum` is taken of a property: of = "a.property"
-            9:10 features.c.window: "session" is neither a duration such as "30m" nor "lifetime"
-            10:11 features.d: `window` is missing, such as window = "30d" or "lifetime"
-            13:8 features.d.type: `type` goes with `first` and `last` only
+            9:10 features.c.window: "sesion" is neither a duration such as "30m" nor one of `lifetime`, `previous_session`, `session` (session?)
+            10:11 features.d: `window` is missing, such as window = "30d", "session" or "lifetime"
+            13:8 features.d.type: `type` goes with `first`, `last` and `most_frequent` only
             17:8 features.e.type: unknown type `txt`: expected `number` or `text` (text?)
             18:10 features.e.window: a window is at least 1s and at most 3653d, not 0ms
             21:6 features.f.of: an event type is empty
@@ -476,7 +476,7 @@ expression = '''é == nope'''
 fn a_mistake_is_shown_as_a_compiler_would() {
     let source = "[features.views]\naggregate = \"count\"\nof\t= \"a\"\nwindow =\t\"lifetim\"\n";
     expect![[r#"
-        error: "lifetim" is neither a duration such as "30m" nor "lifetime"
+        error: "lifetim" is neither a duration such as "30m" nor one of `lifetime`, `previous_session`, `session`
          --> 4:10 (features.views.window)
           |
         4 | window =	"lifetim"

@@ -60,21 +60,21 @@ fn windows_over_the_same_entries_share_a_series() {
         window = "1h"
         "#,
     );
-    assert_eq!(plan.series.len(), 3);
+    assert_eq!(plan.series.len(), 2);
     let series = |feature: &str| match plan.feature(feature).unwrap().kind {
         FeatureKind::Aggregate { series, .. } => &plan.series[series],
         FeatureKind::Expression(_) => unreachable!("{feature} is an aggregate"),
     };
     let shared = series("spent_7d");
     assert_eq!(shared.digest, series("max_30d").digest);
-    assert_eq!((shared.longest_window, shared.lifetime, shared.lifetime_distinct), (days(30), false, false));
-    let lifetime = series("distinct");
-    assert_eq!(lifetime.digest, series("last").digest);
-    assert_eq!(
-        (lifetime.longest_window, lifetime.lifetime, lifetime.lifetime_distinct),
-        (Millis::ZERO, true, true)
-    );
-    assert!(series("purchases").property.is_none());
+    assert_eq!((shared.longest_window, shared.lifetimes.len()), (days(30), 0));
+    assert_eq!((shared.columns.len(), shared.columns[0].extremes, shared.is_ordered), (1, true, false));
+    // The property is read as a key and as a number.
+    let unfiltered = series("distinct");
+    assert_eq!(unfiltered.digest, series("last").digest);
+    assert_eq!(unfiltered.digest, series("purchases").digest, "a series has all that is read of its events");
+    assert_eq!((unfiltered.longest_window, unfiltered.lifetimes.len()), (Millis::HOUR, 2));
+    assert_eq!((unfiltered.columns.len(), unfiltered.of_events, unfiltered.is_ordered), (2, true, true));
 }
 
 #[test]

@@ -1,20 +1,19 @@
 //! A profile's bytes: what views hold of a user.
 
 use super::bytes::{Error, Reader, Writer};
+use super::series::{read_series, write_series};
 use super::step::{read_gate, write_gate};
-use crate::engine::exact_sum::ExactSum;
 use crate::engine::plan::Plan;
 use crate::engine::profile::{ModelState, Profile};
-use crate::engine::series::{Entry, Item, Lifetime, Series};
 use crate::engine::session::Session;
 use crate::engine::time::Arrival;
 use crate::engine::trigger::{Arming, TriggerState};
 
-/// 2: with sessions. Views of another version are rebuilt from the log.
+/// 2: with sessions, and series by column. Views of another version are rebuilt from the log.
 const VERSION: u8 = 2;
 
 /// The bytes of a profile laid out by the plan it was folded under.
-pub fn encode_profile(profile: &Profile) -> Vec<u8> {
+pub fn encode_profile(plan: &Plan, profile: &Profile) -> Vec<u8> {
     let mut out = Writer::default();
     out.u8(VERSION);
     out.option(profile.first_arrival, Writer::time);
@@ -27,7 +26,10 @@ pub fn encode_profile(profile: &Profile) -> Vec<u8> {
         out.str(name);
         out.value(value);
     });
-    out.list(profile.series.iter(), write_series);
+    out.varint(profile.series.len() as u64);
+    for (series, series_plan) in profile.series.iter().zip(&plan.series) {
+        out.option(series.as_deref(), |out, series| write_series(out, series_plan, series));
+    }
     out.list(profile.sessions.iter(), |out, session| {
         out.time(session.start);
         out.time(session.end);
@@ -60,7 +62,13 @@ pub fn decode_profile(plan: &Plan, bytes: &[u8]) -> Result<Profile, Error> {
     profile.n_events = from.varint("number of events")?;
     profile.traits = from.list("traits", |from| Ok((from.str("trait")?.into(), from.value("trait")?)))?;
     profile.bind_traits(plan);
-    profile.series = shaped("series", plan.series.len(), from.list("series", read_series)?)?;
+    let found = from.length("series")?;
+    if found != plan.series.len() {
+        return Err(Error::Shape { what: "series", found, expected: plan.series.len() });
+    }
+    for (series, series_plan) in profile.series.iter_mut().zip(&plan.series) {
+        *series = from.option("series", |from| read_series(from, series_plan).map(Box::new))?;
+    }
     profile.sessions = from.list("sessions", |from| {
         Ok(Session {
             start: from.time("session")?,
@@ -89,66 +97,6 @@ pub fn decode_profile(plan: &Plan, bytes: &[u8]) -> Result<Profile, Error> {
 
 fn shaped<T>(what: &'static str, expected: usize, list: Vec<T>) -> Result<Vec<T>, Error> {
     if list.len() == expected { Ok(list) } else { Err(Error::Shape { what, found: list.len(), expected }) }
-}
-
-fn write_series(out: &mut Writer, series: &Series) {
-    out.list(series.entries(), write_entry);
-    let lifetime = series.lifetime();
-    out.varint(lifetime.count);
-    if lifetime.count == 0 {
-        return;
-    }
-    out.varint(lifetime.n_numbers);
-    out.list(lifetime.sum.partials().iter(), |out, partial| out.f64(*partial));
-    out.option(lifetime.min, Writer::f64);
-    out.option(lifetime.max, Writer::f64);
-    out.option(lifetime.first.as_ref(), write_entry);
-    out.option(lifetime.last.as_ref(), write_entry);
-    out.list(lifetime.distinct.iter(), |out, hash| out.u64(*hash));
-}
-
-fn read_series(from: &mut Reader<'_>) -> Result<Series, Error> {
-    let entries = from.list("entries", read_entry)?;
-    let mut lifetime = Lifetime { count: from.varint("lifetime count")?, ..Lifetime::default() };
-    if lifetime.count > 0 {
-        lifetime.n_numbers = from.varint("lifetime numbers")?;
-        lifetime.sum = ExactSum::from_partials(from.list("lifetime sum", |from| from.f64("lifetime sum"))?);
-        lifetime.min = from.option("lifetime min", |from| from.f64("lifetime min"))?;
-        lifetime.max = from.option("lifetime max", |from| from.f64("lifetime max"))?;
-        lifetime.first = from.option("lifetime first", read_entry)?;
-        lifetime.last = from.option("lifetime last", read_entry)?;
-        lifetime.distinct = from.list("lifetime distinct", |from| from.u64("lifetime distinct"))?;
-    }
-    Ok(Series::from_parts(entries, lifetime))
-}
-
-fn write_entry(out: &mut Writer, entry: &Entry) {
-    out.time(entry.time);
-    out.uid(entry.uid);
-    match &entry.item {
-        Item::None => out.u8(0),
-        Item::Number(number) => {
-            out.u8(1);
-            out.f64(*number);
-        }
-        Item::Text(text) => {
-            out.u8(2);
-            out.str(text);
-        }
-    }
-}
-
-fn read_entry(from: &mut Reader<'_>) -> Result<Entry, Error> {
-    Ok(Entry {
-        time: from.time("entry")?,
-        uid: from.uid("entry")?,
-        item: match from.u8("entry")? {
-            0 => Item::None,
-            1 => Item::Number(from.f64("entry")?),
-            2 => Item::Text(from.arc_str("entry")?),
-            _ => return Err(from.invalid("entry")),
-        },
-    })
 }
 
 fn write_trigger(out: &mut Writer, trigger: &TriggerState) {

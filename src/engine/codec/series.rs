@@ -1,0 +1,145 @@
+//! A series' bytes: rows column by column, times as differences.
+
+use super::bytes::{Error, Reader, Writer};
+use crate::engine::exact_sum::{ExactSum, Fixed};
+use crate::engine::plan::{ColumnKind, SeriesPlan};
+use crate::engine::series::{Decay, Edge, Lifetime, Numbers, Series};
+
+/// The cell of 1970-01-01: times after it are small differences to it.
+const YEAR_1970: u64 = 1 << 63;
+
+pub(super) fn write_series(out: &mut Writer, plan: &SeriesPlan, series: &Series) {
+    let rows = series.columns();
+    let (times, others) = rows.split_at(1);
+    out.varint(times[0].len() as u64);
+    let mut earlier = YEAR_1970;
+    for &time in times[0] {
+        out.varint(time.wrapping_sub(earlier));
+        earlier = time;
+    }
+    for (cells, kind) in others.iter().zip(kinds(plan)) {
+        cells.iter().for_each(|&cell| write_cell(out, kind, cell));
+    }
+    out.list(series.texts(), |out, (key, text)| {
+        out.u64(*key);
+        out.str(text);
+    });
+    for (lifetime, plan) in series.lifetimes().iter().zip(&plan.lifetimes) {
+        write_lifetime(out, lifetime, plan.numbers, plan.distinct);
+    }
+    for decay in series.decays() {
+        out.i64(decay.landmark());
+        write_sum(out, decay.sum());
+    }
+}
+
+pub(super) fn read_series(from: &mut Reader<'_>, plan: &SeriesPlan) -> Result<Series, Error> {
+    let n = from.length("rows")?;
+    let mut columns = Vec::with_capacity(plan.n_cells());
+    let mut time = YEAR_1970;
+    let times = (0..n).map(|_| {
+        time = time.wrapping_add(from.varint("row")?);
+        Ok(time)
+    });
+    let times = times.collect::<Result<Vec<u64>, Error>>()?;
+    if !times.is_sorted() {
+        return Err(from.invalid("list of times in order"));
+    }
+    columns.push(times);
+    for kind in kinds(plan) {
+        columns.push((0..n).map(|_| read_cell(from, kind)).collect::<Result<_, Error>>()?);
+    }
+    let texts = from.list("texts", |from| Ok((from.u64("key")?, from.arc_str("text")?)))?;
+    let lifetimes = plan
+        .lifetimes
+        .iter()
+        .map(|plan| read_lifetime(from, plan.numbers, plan.distinct))
+        .collect::<Result<_, _>>()?;
+    let decays = plan
+        .decays
+        .iter()
+        .map(|_| Ok(Decay::from_parts(from.i64("landmark")?, read_sum(from)?)))
+        .collect::<Result<_, Error>>()?;
+    Ok(Series::from_parts(plan, &columns, texts, lifetimes, decays))
+}
+
+/// The forms of the cells after a row's time; uids are kept as keys are.
+fn kinds(plan: &SeriesPlan) -> impl Iterator<Item = ColumnKind> {
+    let uid = plan.is_ordered.then_some(ColumnKind::Key);
+    uid.into_iter().chain(plan.columns.iter().map(|column| column.kind))
+}
+
+/// Whole numbers and short fractions have their zeros at the end.
+fn write_cell(out: &mut Writer, kind: ColumnKind, cell: u64) {
+    match kind {
+        ColumnKind::Number => out.varint(cell.swap_bytes()),
+        ColumnKind::Key => out.u64(cell),
+    }
+}
+
+fn read_cell(from: &mut Reader<'_>, kind: ColumnKind) -> Result<u64, Error> {
+    match kind {
+        ColumnKind::Number => from.varint("number").map(u64::swap_bytes),
+        ColumnKind::Key => from.u64("key"),
+    }
+}
+
+fn write_lifetime(out: &mut Writer, lifetime: &Lifetime, numbers: bool, distinct: bool) {
+    out.varint(lifetime.n);
+    if lifetime.n == 0 {
+        return;
+    }
+    for edge in [lifetime.first, lifetime.last] {
+        out.time(edge.time);
+        out.u64(edge.uid);
+        out.u64(edge.cell);
+    }
+    if numbers {
+        let numbers = lifetime.numbers.as_deref().cloned().unwrap_or_default();
+        write_sum(out, &numbers.sum);
+        write_sum(out, &numbers.squares);
+        out.f64(numbers.least);
+        out.f64(numbers.greatest);
+    }
+    if distinct {
+        let keys = lifetime.distinct.as_deref();
+        out.varint(keys.map_or(0, |keys| keys.len() as u64));
+        keys.into_iter().flatten().for_each(|key| out.u64(*key));
+    }
+}
+
+fn read_lifetime(from: &mut Reader<'_>, numbers: bool, distinct: bool) -> Result<Lifetime, Error> {
+    let mut lifetime = Lifetime { n: from.varint("lifetime")?, ..Lifetime::default() };
+    if lifetime.n == 0 {
+        return Ok(lifetime);
+    }
+    let mut edge = || Ok(Edge { time: from.time("edge")?, uid: from.u64("edge")?, cell: from.u64("edge")? });
+    (lifetime.first, lifetime.last) = (edge()?, edge()?);
+    if numbers {
+        lifetime.numbers = Some(Box::new(Numbers {
+            sum: read_sum(from)?,
+            squares: read_sum(from)?,
+            least: from.f64("least")?,
+            greatest: from.f64("greatest")?,
+        }));
+    }
+    if distinct {
+        lifetime.distinct = Some(Box::new(from.list("keys", |from| from.u64("key"))?));
+    }
+    Ok(lifetime)
+}
+
+fn write_sum(out: &mut Writer, sum: &ExactSum) {
+    out.u128(sum.fixed().0 as u128);
+    out.list(sum.wide().iter(), |out, part| out.f64(*part));
+}
+
+fn read_sum(from: &mut Reader<'_>) -> Result<ExactSum, Error> {
+    let fixed = Fixed(from.u128("sum")? as i128);
+    let wide: Vec<f64> = from.list("sum", |from| from.f64("sum"))?;
+    if wide.iter().all(|part| part.is_finite()) {
+        Ok(ExactSum::from_parts(fixed, wide))
+    } else {
+        Err(from.invalid("finite number"))
+    }
+}
