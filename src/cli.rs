@@ -1,9 +1,11 @@
 //! The command line: one file a command.
 //!
 //! Data goes to standard output, talk to standard error. Exit codes: 0 done,
-//! 1 failed, 2 the command line, configuration, definitions or models are wrong.
+//! 1 failed, 2 what was given is wrong: flags, files, definitions, models,
+//! configuration, address.
 
 pub mod check;
+pub mod outcome;
 pub mod print;
 pub mod profile;
 pub mod score;
@@ -18,9 +20,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{bench, demo};
-
-/// The command line, configuration, definitions or models are wrong.
-pub const EXIT_USAGE: u8 = 2;
 
 /// Nobody read the output: as a program ends that SIGPIPE kills.
 const EXIT_UNREAD: i32 = 141;
@@ -68,8 +67,8 @@ pub fn run() -> ExitCode {
         end_with_the_reader();
     }
     let outcome = match command {
-        Command::Serve(args) => return serve::run(args),
-        Command::Check { file, json } => return check::check(&file, json),
+        Command::Serve(args) => serve::run(args),
+        Command::Check { file, json } => check::check(&file, json),
         Command::Demo(args) => demo::run(&args),
         Command::Send(args) => block_on(send::run(args)),
         Command::Score(args) => block_on(score::run(args)),
@@ -78,13 +77,7 @@ pub fn run() -> ExitCode {
         Command::Watch(args) => block_on(watch::run(args)),
         Command::Simulate(args) => simulate::run(&args),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("tipoff: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::end("tipoff", outcome)
 }
 
 /// Ends the process in silence when nobody reads its output any more, as

@@ -73,18 +73,21 @@ pub struct Record {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Io { path: PathBuf, source: io::Error },
-    #[error("{path}:{line}: {source}")]
+    #[error("{path}:{line}")]
     Read { path: PathBuf, line: u64, source: io::Error },
     #[error("{path}: the name ends in none of .jsonl, .ndjson, .json, .csv (with .gz or .zst)")]
     UnknownFormat { path: PathBuf },
+    #[error("{path}: events are written as .jsonl, .ndjson or .json (with .gz or .zst)")]
+    Unwritable { path: PathBuf },
     #[error("{path}: header: {reason}")]
     Header { path: PathBuf, reason: HeaderProblem },
     /// One line; a [`Reader`] goes on behind it.
     #[error("{0}")]
     BadLine(Box<BadLine>),
-    #[error("{} bad lines or more:{}", .0.len(), list(.0))]
+    /// The first of them.
+    #[error("some lines are not events:{}", list(.0))]
     BadLines(Vec<BadLine>),
 }
 
@@ -110,7 +113,7 @@ pub enum Problem {
     Missing,
     #[error("given twice")]
     Repeated,
-    #[error("{found} columns where the header has {expected}")]
+    #[error("not the {expected} columns of the header, but {found}")]
     Columns { found: usize, expected: usize },
     #[error("{bytes} bytes, more than {limit}")]
     TooLong { bytes: usize, limit: usize },

@@ -1,27 +1,27 @@
 //! `tipoff check`: whether definitions are right, and what they amount to.
 
 use std::path::Path;
-use std::process::ExitCode;
 
+use anyhow::{Result, anyhow};
 use serde_json::json;
 
+use super::outcome::usage;
+use super::print::count;
 use crate::definitions::{self, Diagnostics};
 use crate::engine::plan::Plan;
 
-/// Exit code of a check that found mistakes.
-const MISTAKES: u8 = super::EXIT_USAGE;
-
 /// Checks a definitions file or folder. A plan is summed up on standard
-/// output; mistakes go to standard error, or with `json` to standard output,
-/// and the exit code is 2.
-pub fn check(path: &Path, json: bool) -> ExitCode {
+/// output; mistakes go to standard error, or with `json` to standard output.
+pub fn check(path: &Path, json: bool) -> Result<()> {
     let result = definitions::load(path);
     match (&result, json) {
         (_, true) => println!("{}", to_json(&result)),
         (Ok(plan), false) => println!("{}", summary(path, plan)),
-        (Err(mistakes), false) => eprint!("{}", listing(path, mistakes)),
+        (Err(mistakes), false) => eprintln!("{mistakes}"),
     }
-    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(MISTAKES) }
+    let told =
+        |mistakes: Diagnostics| anyhow!("{}: {}", path.display(), count(mistakes.count() as u64, "mistake"));
+    result.map(drop).map_err(|mistakes| usage(told(mistakes)))
 }
 
 fn to_json(result: &Result<Plan, Diagnostics>) -> serde_json::Value {
@@ -42,21 +42,15 @@ fn to_json(result: &Result<Plan, Diagnostics>) -> serde_json::Value {
 
 fn summary(path: &Path, plan: &Plan) -> String {
     let counts = [
-        (plan.features.len(), "features"),
+        (plan.features.len(), "feature"),
         (plan.series.len(), "series"),
-        (plan.labels.len(), "labels"),
-        (plan.models.len(), "models"),
-        (plan.triggers.len(), "triggers"),
-        (plan.caps.len(), "caps"),
+        (plan.labels.len(), "label"),
+        (plan.models.len(), "model"),
+        (plan.triggers.len(), "trigger"),
+        (plan.caps.len(), "cap"),
     ];
-    let counts = counts.map(|(n, what)| format!("{n} {what}")).join(", ");
+    let counts = counts.map(|(n, what)| count(n as u64, what)).join(", ");
     format!("{} is right: {counts}\ndigest {}", path.display(), plan.digest)
-}
-
-fn listing(path: &Path, mistakes: &Diagnostics) -> String {
-    let n = mistakes.count();
-    let plural = if n == 1 { "mistake" } else { "mistakes" };
-    format!("{mistakes}\n{}: {n} {plural}\n", path.display())
 }
 
 #[cfg(test)]
@@ -67,6 +61,8 @@ mod tests {
     fn a_plan_is_summed_up() {
         let plan =
             definitions::compile("[features.n]\naggregate = 'count'\nof = '*'\nwindow = '1d'").unwrap();
+        let text = summary(Path::new("a.toml"), &plan);
+        assert!(text.starts_with("a.toml is right: 1 feature, 1 series, 0 labels, 0 models"), "{text}");
         let json = to_json(&Ok(plan));
         assert_eq!(json["ok"], true);
         assert_eq!((&json["features"], &json["series"], &json["models"]), (&json!(1), &json!(1), &json!(0)));

@@ -8,6 +8,12 @@ use serde_json::{Map, Value, json};
 use crate::client::{time, user_text};
 use crate::proto::v1;
 
+/// `1 event`, `2 events`, `0 series`.
+pub fn count(n: u64, what: &str) -> String {
+    let ending = if n == 1 || what.ends_with('s') { "" } else { "s" };
+    format!("{n} {what}{ending}")
+}
+
 /// A time of a reply; null where it is missing.
 pub fn time_json(at: Option<&prost_types::Timestamp>) -> Value {
     at.map_or(Value::Null, |at| json!(time(Some(at)).to_string()))

@@ -1,8 +1,9 @@
 //! `tipoff score`: one user's scores, as they are or as they would be.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use serde_json::json;
 
+use super::outcome::usage;
 use super::print::{as_of_json, features_json, reasons_text, score_json, table};
 use crate::client::{Connect, explain, user};
 use crate::event_file::typing;
@@ -83,6 +84,6 @@ pub async fn run(args: Args) -> Result<()> {
 fn property(text: &str) -> Result<(String, v1::Value)> {
     match text.split_once('=') {
         Some((name, text)) if !name.is_empty() => Ok((name.to_owned(), value(&typing::of_cell(text)))),
-        _ => bail!("--property {text}: expected NAME=VALUE"),
+        _ => Err(usage(anyhow!("--property {text}: expected NAME=VALUE"))),
     }
 }

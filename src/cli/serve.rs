@@ -1,9 +1,10 @@
 //! `tipoff serve`: the server, until a signal.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use super::EXIT_USAGE;
+use anyhow::Result;
+
+use super::outcome::usage;
 use crate::app::{App, Error};
 use crate::config::Config;
 use crate::shutdown::{EXIT_FORCED, Signals};
@@ -25,28 +26,17 @@ pub struct Args {
     check: bool,
 }
 
-pub fn run(args: Args) -> ExitCode {
+pub fn run(args: Args) -> Result<()> {
     if args.print_defaults {
         print!("{}", crate::config::DEFAULTS);
-        return ExitCode::SUCCESS;
+        return Ok(());
     }
-    let config = match Config::load(args.config.as_deref(), &args.settings) {
-        Ok(config) => config,
-        Err(error) => return refuse(&error, EXIT_USAGE),
-    };
+    let config = Config::load(args.config.as_deref(), &args.settings).map_err(usage)?;
     if args.check {
-        return match App::check(&config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => refuse(&error, EXIT_USAGE),
-        };
+        return App::check(&config).map_err(usage);
     }
-    if let Err(error) = telemetry::init(&config.log) {
-        return refuse(&error, EXIT_USAGE);
-    }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return refuse(&error, 1),
-    };
+    telemetry::init(&config.log).map_err(usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(Error::Signals)?;
         // On a thread of its own: a long recovery must not keep a signal waiting.
@@ -67,16 +57,7 @@ pub fn run(args: Args) -> ExitCode {
         draining.draining().await;
         app.stop().await
     });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is_of_what_was_given() => refuse(&error, EXIT_USAGE),
-        Err(error) => refuse(&error, 1),
-    }
-}
-
-fn refuse(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    eprintln!("tipoff: {error}");
-    ExitCode::from(code)
+    outcome.map_err(|error: Error| if error.is_of_what_was_given() { usage(error) } else { error.into() })
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

@@ -33,8 +33,8 @@ pub enum Output {
 impl Writer {
     /// Creates the file, or empties it.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        let Format::JsonLines = format(path)? else {
-            return Err(Error::UnknownFormat { path: path.to_owned() });
+        let Ok(Format::JsonLines) = format(path) else {
+            return Err(Error::Unwritable { path: path.to_owned() });
         };
         let output = Output::create(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), output, line: Vec::with_capacity(512) })

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
 use tipoff::engine::event::{Event, UserId};
@@ -45,7 +45,8 @@ impl Source {
     pub fn load(&self, progress: &ProgressBar) -> Result<History> {
         progress.set_message("reading events");
         let on_bad_line = if self.skip_bad_lines { OnBadLine::Skip } else { OnBadLine::Refuse };
-        let loaded = event_file::load(&self.events, &self.mapping.parse::<Mapping>()?, on_bad_line)?;
+        let mapping: Mapping = self.mapping.parse().context("--mapping")?;
+        let loaded = event_file::load(&self.events, &mapping, on_bad_line)?;
         let mut history = History {
             users: BTreeMap::new(),
             n_events: 0,

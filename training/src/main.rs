@@ -1,12 +1,16 @@
 //! `tipoff-training`: the command line.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use tipoff::cli::outcome::{self, usage};
+use tipoff::cli::print::count;
 use tipoff::definitions;
+use tipoff::engine::plan::Plan;
 use tipoff_training::{rows, train};
 
 /// Train models for tipoff on replayed history.
@@ -26,22 +30,20 @@ enum Command {
 fn main() -> ExitCode {
     let command = Cli::parse().command;
     tipoff::cli::end_with_the_reader();
-    let result = match command {
+    let outcome = match command {
         Command::Train(options) => train(&options),
         Command::Rows(options) => rows(&options),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            // What was asked for cannot be done: definitions, events or options are wrong.
-            ExitCode::from(2)
-        }
-    }
+    outcome::end("tipoff-training", outcome)
+}
+
+fn plan(path: &Path) -> Result<Plan> {
+    let told = |mistakes: definitions::Diagnostics| anyhow!("{} is wrong:\n{mistakes}", path.display());
+    definitions::load(path).map_err(|mistakes| usage(told(mistakes)))
 }
 
 fn train(options: &train::Options) -> Result<()> {
-    let plan = definitions::load(&options.definitions)?;
+    let plan = plan(&options.definitions)?;
     let progress = progress_bar();
     let trained = train::train(&plan, options, &progress)?;
     progress.finish_and_clear();
@@ -55,17 +57,17 @@ fn train(options: &train::Options) -> Result<()> {
 }
 
 fn rows(options: &rows::Options) -> Result<()> {
-    let plan = definitions::load(&options.definitions)?;
+    let plan = plan(&options.definitions)?;
     let progress = progress_bar();
-    let history = options.source.load(&progress)?;
-    let (n_events, n_skipped) = (history.n_events, history.n_skipped);
+    let history = options.source.load(&progress).map_err(usage)?;
+    let n_events = count(history.n_events as u64, "event");
+    let n_skipped = count(history.n_skipped, "bad line");
     let written = rows::write(&plan, history, options.at, &options.out, &progress)?;
     progress.finish_and_clear();
     let refused = written.refused;
     eprintln!(
-        "{} rows in {} from {n_events} events ({} duplicate, {} late, {} from the future, {n_skipped} bad lines \
-         left out)",
-        written.rows,
+        "{} in {} from {n_events} ({} duplicate, {} late, {} from the future, {n_skipped} left out)",
+        count(written.rows, "row"),
         options.out.display(),
         refused.duplicate,
         refused.late,

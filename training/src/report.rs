@@ -5,6 +5,7 @@ use std::fmt;
 
 use anyhow::Result;
 use serde::Serialize;
+use tipoff::cli::print::count;
 use tipoff::engine::explain;
 use tipoff::engine::forest::Forest;
 use tipoff::engine::time::Millis;
@@ -111,10 +112,13 @@ impl fmt::Display for Report {
             self.counts;
         writeln!(
             f,
-            "{events} events of {users} users ({duplicate} duplicate, {late} late, {future} from the future, \
-             {lines_skipped} bad lines left out)"
+            "{} of {} ({duplicate} duplicate, {late} late, {future} from the future, {} left out)",
+            count(events, "event"),
+            count(users, "user"),
+            count(lines_skipped, "bad line"),
         )?;
-        writeln!(f, "{decisions} decisions, {undecided} of them without a known outcome yet")?;
+        let decisions = count(decisions, "decision");
+        writeln!(f, "{decisions}, {undecided} of them without a known outcome yet")?;
         let training = &self.training;
         let parameters: Vec<String> =
             training.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();

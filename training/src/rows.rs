@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
+use tipoff::cli::outcome::usage;
 use tipoff::engine::event::UserId;
 use tipoff::engine::input::Input;
 use tipoff::engine::plan::Plan;
@@ -57,7 +58,7 @@ trait Table {
 
 /// Replays `history` and writes the table.
 pub fn write(plan: &Plan, history: History, at: At, out: &Path, progress: &ProgressBar) -> Result<Written> {
-    let mut table = open(plan, out)?;
+    let mut table = open(plan, out).map_err(usage)?;
     let mut written = Written::default();
     progress.set_message("replaying");
     progress.set_length(history.users.len() as u64);

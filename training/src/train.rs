@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
+use tipoff::cli::outcome::usage;
 use tipoff::engine::calibration::Calibration;
 use tipoff::engine::forest::Forest;
 use tipoff::engine::model::Link;
@@ -83,17 +84,17 @@ pub struct Trained {
 
 /// Trains and publishes `options.model` of `plan`.
 pub fn train(plan: &Plan, options: &Options, progress: &ProgressBar) -> Result<Trained> {
-    options.check()?;
-    let model = plan.models.iter().position(|model| *model.name == *options.model).with_context(|| {
+    options.check().map_err(usage)?;
+    let model = plan.models.iter().position(|model| *model.name == *options.model).ok_or_else(|| {
         let names: Vec<&str> = plan.models.iter().map(|model| &*model.name).collect();
-        format!("the definitions have no model {:?}; they have: {}", options.model, names.join(", "))
+        usage(anyhow!("the definitions have no model {:?}; they have: {}", options.model, names.join(", ")))
     })?;
     let created = options.created()?;
-    let history = options.source.load(progress)?;
+    let history = options.source.load(progress).map_err(usage)?;
     let n_skipped = history.n_skipped;
-    let (dataset, counts) = dataset::build(plan, model, history, progress)?;
+    let (dataset, counts) = dataset::build(plan, model, history, progress).map_err(usage)?;
     let label = registry::Label::of(&plan.labels[plan.models[model].label.context("no label")?]);
-    let parts = dataset.split(label.horizon, options.shares())?;
+    let parts = dataset.split(label.horizon, options.shares()).map_err(usage)?;
     drop(dataset);
 
     progress.set_message("training");

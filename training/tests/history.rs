@@ -406,3 +406,22 @@ fn read_parquet(path: &Path) -> Vec<Vec<String>> {
     })
     .collect()
 }
+
+#[test]
+fn wrong_definitions_are_told_once_and_exit_2() {
+    let dir = tempfile::tempdir().expect("folder");
+    let definitions = dir.path().join("bad.toml");
+    std::fs::write(&definitions, "[feature.n]").expect("written");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_tipoff-training"))
+        .args(["rows", "--events", "none.jsonl", "--out", "rows.csv", "--definitions"])
+        .arg(&definitions)
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        talk.starts_with("tipoff-training: ") && talk.contains("bad.toml is wrong:\nerror: unknown"),
+        "{talk}"
+    );
+    assert_eq!(talk.matches("error:").count(), 1, "{talk}");
+}
