@@ -6,10 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::outcome::usage;
+use super::print::count;
 use crate::engine::time::{Millis, Timestamp};
-use crate::event_file::{Output, Record, Writer};
+use crate::event_file::{MIN_TIME, Output, Record, Writer};
 use crate::simulate::ceiling::{Ceiling, Summary};
 use crate::simulate::{Config, Shares, Shop, Truth};
+
+/// The last first day, 9980-01-01: its events still have a time that event files know.
+const LAST_START: Timestamp = Timestamp::from_millis(252_771_148_800_000);
 
 /// Write the events of a simulated shop, in order of arrival.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,9 +29,9 @@ pub struct Args {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// When the first day begins: RFC 3339 or milliseconds since 1970.
-    #[arg(long, default_value = "2026-01-01T00:00:00Z")]
+    #[arg(long, default_value = "2026-01-01T00:00:00Z", allow_hyphen_values = true, value_parser = start)]
     pub start: Timestamp,
-    /// The event file to write: .jsonl, also with .gz or .zst.
+    /// The event file to write: .jsonl, .ndjson or .json, also with .gz or .zst.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Also write, as CSV, what only the simulator knows after each event: the
@@ -47,7 +52,7 @@ pub struct Args {
 /// Runs the command; progress and a summary go to standard error.
 pub fn run(args: &Args) -> Result<()> {
     let config = args.config();
-    let mut writer = Writer::create(&args.out)?;
+    let mut writer = Writer::create(&args.out).map_err(usage)?;
     let progress = progress_bar(args.days);
     let mut counts = Counts::default();
     let mut take = |record: &Record| {
@@ -64,7 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
             None
         }
         Some(path) => {
-            let mut truths = TruthFile::create(path)?;
+            let mut truths = TruthFile::create(path).map_err(usage)?;
             let mut ceiling = Ceiling::default();
             for (record, truth) in Shop::new(config.clone()).with_truth() {
                 take(&record)?;
@@ -157,18 +162,21 @@ impl Counts {
     }
 
     fn describe(&self) -> String {
-        format!(
-            "{} events, {} of them before login, {} purchases",
-            self.n_records, self.n_anonymous, self.n_purchases
-        )
+        let Self { n_records, n_anonymous, n_purchases } = *self;
+        let (events, purchases) = (count(n_records, "event"), count(n_purchases, "purchase"));
+        format!("{events}, {n_anonymous} of them before login, {purchases}")
     }
 }
 
 fn describe(summary: &Summary) -> String {
     format!(
-        "over {} events of known users, the probability of a purchase within 24 hours has an AUC of {:.4} \
+        "over {} of known users, the probability of a purchase within 24 hours has an AUC of {:.4} \
          and a Brier score of {:.4}; it says {:.4} on average, and {:.4} did",
-        summary.n_decisions, summary.auc, summary.brier, summary.mean_truth, summary.base_rate
+        count(summary.n_decisions as u64, "event"),
+        summary.auc,
+        summary.brier,
+        summary.mean_truth,
+        summary.base_rate
     )
 }
 
@@ -184,6 +192,14 @@ fn progress_bar(days: u32) -> ProgressBar {
     match style {
         Ok(style) => progress.with_style(style),
         Err(_) => progress,
+    }
+}
+
+fn start(text: &str) -> Result<Timestamp, String> {
+    match text.parse::<Timestamp>() {
+        Ok(start) if (MIN_TIME..=LAST_START).contains(&start) => Ok(start),
+        Ok(_) => Err(format!("not within {MIN_TIME} to {LAST_START}")),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -234,8 +250,18 @@ mod tests {
 
     #[test]
     fn impossible_arguments_are_refused() {
-        for words in ["--users 0", "--days 0", "--late-share 1.5", "--start noon"] {
-            assert!(parse(&format!("simulate --out a.jsonl {words}")).is_err(), "{words}");
+        for words in [
+            "--users 0",
+            "--days 0",
+            "--late-share 1.5",
+            "--start noon",
+            "--start 7826000000000000",
+            "--start -1",
+            "--start -0005-01-01T00:00:00Z",
+        ] {
+            let error = parse(&format!("simulate --out a.jsonl {words}")).expect_err(words).to_string();
+            let flag = words.split(' ').next().expect("a flag");
+            assert!(error.contains(&format!("for '{flag} ")), "{error}");
         }
     }
 }
