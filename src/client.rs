@@ -161,13 +161,21 @@ impl Firings {
                 self.acknowledge().await?;
             }
             let response = tokio::select! {
-                response = self.stream.message() => response.map_err(explain)?,
+                response = self.stream.message() => response,
                 () = tokio::time::sleep(ACKNOWLEDGE_AFTER), if self.taken.is_some() => {
                     self.acknowledge().await?;
                     continue;
                 }
             };
-            let Some(response) = response else { return Ok(None) };
+            let response = match response {
+                Ok(Some(response)) => response,
+                // A server that stops may take it no more; then they come again.
+                ended => {
+                    let acknowledged = self.acknowledge().await;
+                    ended.map_err(explain)?;
+                    return acknowledged.map(|()| None);
+                }
+            };
             let Some(v1::subscribe_response::Message::Firing(firing)) = response.message else { continue };
             let n = self.taken.take().map_or(0, |(_, n)| n);
             self.taken = Some((firing.resume_token.clone(), n + 1));
