@@ -1,10 +1,11 @@
 //! An ordinary gRPC client of the server: what the client commands, the demo
 //! and the load generator use.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -12,6 +13,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use tonic_types::StatusExt;
 
+use crate::cli::outcome::{usage, with_causes};
 use crate::engine::event::UserId;
 use crate::engine::time::Timestamp;
 use crate::event_file::Record;
@@ -34,13 +36,14 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// Where the server is, and how to be let in.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Connect {
-    /// The server's gRPC address; https:// for TLS
-    #[arg(long, env = "TIPOFF_ADDRESS", default_value = "http://127.0.0.1:7600")]
+    /// The server's gRPC address, with https:// for TLS; without a scheme, TLS
+    /// is used if there is a --ca-file
+    #[arg(long, env = "TIPOFF_ADDRESS", default_value = "127.0.0.1:7600")]
     pub address: String,
     /// File that holds the bearer token; TIPOFF_TOKEN holds the token itself
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// PEM file of the certificate authority to trust with https://
+    /// PEM file of the certificate authority to trust instead of the system's
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 }
@@ -94,10 +97,13 @@ impl Connect {
     }
 
     pub async fn connect(&self) -> anyhow::Result<Client> {
-        let channel = self.endpoint()?.connect().await.with_context(|| {
-            format!("cannot reach a server at {}; is `tipoff serve` running?", self.address)
+        let endpoint = self.endpoint().map_err(usage)?;
+        let bearer = Bearer(self.authorization().map_err(usage)?);
+        let channel = endpoint.connect().await.with_context(|| {
+            let trust = self.ca_file.as_ref();
+            let trust = trust.map_or(String::new(), |path| format!(" trusting {}", path.display()));
+            format!("cannot reach a server at {}{trust} (is `tipoff serve` running?)", endpoint.uri())
         })?;
-        let bearer = Bearer(self.authorization()?);
         Ok(Client {
             events: EventServiceClient::with_interceptor(channel.clone(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
@@ -113,14 +119,35 @@ impl Connect {
     }
 
     fn endpoint(&self) -> anyhow::Result<Endpoint> {
-        let endpoint = Endpoint::from_shared(self.address.clone())
-            .with_context(|| format!("--address {}", self.address))?
+        let address = &self.address;
+        let url = match (address.contains("://"), &self.ca_file) {
+            (true, _) => address.clone(),
+            (false, None) => format!("http://{address}"),
+            (false, Some(_)) => format!("https://{address}"),
+        };
+        let endpoint = Endpoint::from_shared(url)
+            .with_context(|| format!("--address {address}"))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true);
-        let Some(path) = &self.ca_file else { return Ok(endpoint) };
-        let pem = std::fs::read(path).with_context(|| format!("--ca-file {}", path.display()))?;
-        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
-        endpoint.tls_config(tls).with_context(|| format!("--ca-file {}", path.display()))
+        match (endpoint.uri().scheme_str(), &self.ca_file) {
+            (Some("http"), None) => Ok(endpoint),
+            (Some("http"), Some(_)) => bail!("--address {address}: --ca-file is for https://"),
+            (Some("https"), None) => endpoint
+                .tls_config(ClientTlsConfig::new().with_native_roots())
+                .context("no certificate authority is known here; name one by --ca-file"),
+            (Some("https"), Some(path)) => {
+                let trust = || {
+                    let pem = std::fs::read(path)?;
+                    // Without one, nothing would be trusted, and nothing said.
+                    let is_pem = String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----");
+                    ensure!(is_pem, "no certificate in PEM form");
+                    let authority = Certificate::from_pem(pem);
+                    Ok(endpoint.tls_config(ClientTlsConfig::new().ca_certificate(authority))?)
+                };
+                trust().with_context(|| format!("--ca-file {}", path.display()))
+            }
+            _ => bail!("--address {address}: neither http:// nor https://"),
+        }
     }
 
     fn authorization(&self) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
@@ -204,9 +231,11 @@ pub fn explain(status: tonic::Status) -> anyhow::Error {
             }
         }
     }
-    match details.error_info() {
-        Some(info) => anyhow!("{text} ({})", info.reason),
-        None => anyhow!("{text} ({:?})", status.code()),
+    // Without a reason it is no answer of the server: what broke the call says more.
+    match (details.error_info(), status.source()) {
+        (Some(info), _) => anyhow!("{text} ({})", info.reason),
+        (None, Some(cause)) => anyhow!(with_causes(cause)),
+        (None, None) => anyhow!("{text} ({:?})", status.code()),
     }
 }
 
