@@ -18,6 +18,7 @@ pub struct Reader {
     path: PathBuf,
     mapping: Mapping,
     lines: AnyLines,
+    line: u64,
     progress: Progress,
     ended: bool,
 }
@@ -60,7 +61,12 @@ impl Reader {
             Format::JsonLines => AnyLines::Json(Lines::new(path.to_owned(), bytes)),
             Format::Csv => AnyLines::Csv(Box::new(CsvLines::new(path, bytes, mapping)?)),
         };
-        Ok(Self { path: path.to_owned(), mapping: mapping.clone(), lines, progress, ended: false })
+        Ok(Self { path: path.to_owned(), mapping: mapping.clone(), lines, line: 0, progress, ended: false })
+    }
+
+    /// The line of the record that was read last.
+    pub fn line(&self) -> u64 {
+        self.line
     }
 
     /// How far the file has been read; a clone can be watched from elsewhere.
@@ -109,6 +115,7 @@ impl Reader {
                 }
             },
         };
+        self.line = line;
         parsed.map(Some).map_err(|(field, problem)| {
             Error::BadLine(Box::new(BadLine { path: self.path.clone(), line, field, problem }))
         })

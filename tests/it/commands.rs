@@ -2,24 +2,31 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tipoff::proto::v1;
+use tipoff::proto::v1::trigger_service_server::{TriggerService, TriggerServiceServer};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
 
 use crate::harness::{TestServer, event};
 
 /// Runs `tipoff` against the server; the arguments come before `--address`.
 async fn tipoff(server: &TestServer, args: &[&str]) -> Output {
-    let address = format!("http://{}", server.app().grpc());
-    let args: Vec<String> =
-        args.iter().map(|arg| (*arg).to_owned()).chain(["--address".to_owned(), address]).collect();
-    let run = move || {
-        Command::new(env!("CARGO_BIN_EXE_tipoff"))
-            .args(args)
-            .env_remove("TIPOFF_TOKEN")
-            .output()
-            .expect("it runs")
-    };
-    tokio::task::spawn_blocking(run).await.expect("it ends")
+    // Without a scheme, as one types it.
+    let address = server.app().grpc().to_string();
+    run([args, &["--address", &address]].concat()).await
+}
+
+async fn run(args: Vec<&str>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tipoff"));
+    command.args(args).env_remove("TIPOFF_TOKEN").env_remove("TIPOFF_ADDRESS");
+    tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it ends")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
 fn stdout(output: &Output) -> String {
@@ -71,21 +78,147 @@ async fn a_file_is_sent_and_seen_in_scores_and_profile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_is_told_and_fails_the_command() {
-    let server = TestServer::start(&[]).await;
+async fn what_is_refused_is_told_by_line_and_fails_the_command() {
+    let server = TestServer::start(&[("limits.user_id_bytes", "5")]).await;
     let file = server.directory.path().join("events.jsonl");
-    let lines = "{\"user_id\":\"\",\"type\":\"x\",\"time\":1}\n{\"user_id\":\"ada\",\"type\":\"x\",\"time\":5}\nnonsense\n";
-    std::fs::write(&file, lines).expect("written");
-    let output = tipoff(&server, &["send", file.to_str().expect("UTF-8"), "--replay"]).await;
+    let path = file.to_str().expect("UTF-8");
+    let line = |user: &str| format!("{{\"user_id\":\"{user}\",\"type\":\"x\",\"time\":5}}\n");
+    std::fs::write(&file, line("ada") + "\n" + &line("charles")).expect("written");
+    let output = tipoff(&server, &["send", path, "--replay"]).await;
+    let talk = stderr(&output);
+    assert!(
+        talk.contains("events.jsonl:3: user_id: 7 bytes, at most 5 are permitted (ID_TOO_LONG)\n"),
+        "{talk}"
+    );
+    assert!(talk.contains("tipoff: 1 event not taken in\n"), "{talk}");
     assert_eq!(output.status.code(), Some(1));
-    let talk = String::from_utf8_lossy(&output.stderr);
-    assert!(talk.contains("events.jsonl:1: user_id: missing or empty"), "{talk}");
-    assert!(talk.contains("2 events were not taken in"), "{talk}");
     assert!(stdout(&output).contains("accepted   1"));
 
-    let output = tipoff(&server, &["profile", "nobody"]).await;
+    // Lines that are no events are the file's fault, whatever the server says of the others.
+    std::fs::write(&file, line("") + &line("ada") + &"nonsense\n".repeat(20)).expect("written");
+    let output = tipoff(&server, &["send", path, "--replay"]).await;
+    let talk = stderr(&output);
+    assert!(talk.contains("events.jsonl:1: user_id: missing or empty\n"), "{talk}");
+    assert!(talk.contains("tipoff: 21 events not taken in\n"), "{talk}");
+    assert_eq!(talk.lines().count(), 11, "the first few, and the sum: {talk}");
+    assert_eq!(output.status.code(), Some(2));
+
+    let output = tipoff(&server, &["profile", "ghost"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("USER_UNKNOWN"), "{output:?}");
+    assert!(stderr(&output).contains("USER_UNKNOWN"), "{output:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_for_a_server_on_the_wall_clock_is_told_where_to_go() {
+    let server = TestServer::start(&[("pipeline.clock", "wall")]).await;
+    let file = server.directory.path().join("events.jsonl");
+    std::fs::write(&file, EVENTS).expect("written");
+    let file = file.to_str().expect("UTF-8");
+    for (args, reason) in
+        [(vec!["send", file], "EVENT_LATE"), (vec!["send", file, "--replay"], "ARRIVAL_TIME_REFUSED")]
+    {
+        let output = tipoff(&server, &args).await;
+        assert_eq!(output.status.code(), Some(1));
+        let talk = stderr(&output);
+        assert!(talk.contains(reason) && talk.contains("tipoff serve --set pipeline.clock=replay"), "{talk}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_wrong_exits_2_and_says_what() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (events, header, broken) = (path("events.jsonl"), path("header.csv"), path("broken.csv.gz"));
+    std::fs::write(&events, EVENTS).expect("written");
+    std::fs::write(&header, "a,b\n1,2\n").expect("written");
+    std::fs::write(&broken, "not gzip").expect("written");
+    let (missing, csv) = (path("missing.jsonl"), path("z.csv"));
+    for (args, expected) in [
+        (vec!["send", &missing], "missing.jsonl: No such file or directory (os error 2)\n"),
+        (vec!["send", &header], "header.csv: header: column \"type\" is missing"),
+        (vec!["send", &broken], "broken.csv.gz:1: "),
+        (
+            vec!["send", &events, "--address", "ftp://localhost"],
+            "--address ftp://localhost: neither http:// nor",
+        ),
+        (vec!["send", &events, "--address", "a b"], "--address a b: invalid URI"),
+        (vec!["send", &events, "--token-file", &missing], "--token-file "),
+        (
+            vec!["send", &events, "--ca-file", &missing],
+            "missing.jsonl: No such file or directory (os error 2)\n",
+        ),
+        (vec!["send", &events, "--ca-file", &header], "header.csv: no certificate in PEM form\n"),
+        (
+            vec!["send", &events, "--ca-file", &header, "--address", "http://[::1]"],
+            "--ca-file is for https://",
+        ),
+        (vec!["score", "ada", "--event", "x", "--property", "y"], "--property y: expected NAME=VALUE"),
+        (vec!["check", &missing], "missing.jsonl: 1 mistake\n"),
+        (vec!["serve", "--config", &missing], "missing.jsonl"),
+        (vec!["simulate", "--out", &csv], "z.csv: events are written as .jsonl, .ndjson or .json"),
+        (vec!["simulate", "--out", &path("no/folder.jsonl")], "folder.jsonl: No such file"),
+        (vec!["simulate", "--out", &path("a.jsonl"), "--start", "-1"], "--start <START>"),
+        (vec!["simulate", "--out", &path("a.jsonl"), "--users", "0"], "--users <USERS>"),
+    ] {
+        let output = run(args.clone()).await;
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        let talk = stderr(&output);
+        assert!(talk.contains(expected), "{args:?}: {talk}");
+        assert_eq!(
+            talk.matches("os error").count(),
+            usize::from(talk.contains("os error")),
+            "said once: {talk}"
+        );
+    }
+    assert!(!folder.path().join("z.csv").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_be_reached_is_a_failure() {
+    let address = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        free.local_addr().expect("bound").to_string()
+    };
+    let output = run(vec!["profile", "ada", "--address", &address]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let talk = stderr(&output);
+    assert!(
+        talk.contains(&format!("cannot reach a server at http://{address}/ (is `tipoff serve`")),
+        "{talk}"
+    );
+    assert_eq!(talk.matches("onnection refused").count(), 1, "{talk}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_trusts_the_authority_given_and_names_it_where_that_fails() {
+    let files = tempfile::tempdir().expect("a directory");
+    let path = |name| files.path().join(name).display().to_string();
+    let (cert, key, other) = (path("cert.pem"), path("key.pem"), path("other.pem"));
+    let make = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let made = make();
+    std::fs::write(&cert, made.cert.pem()).expect("written");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    std::fs::write(&other, make().cert.pem()).expect("written");
+    let server = TestServer::start(&[("server.tls.cert_file", &cert), ("server.tls.key_file", &key)]).await;
+    let port = server.app().grpc().port();
+    let profile = |address: String, ca: Option<&str>| {
+        let ca = ca.map(|ca| ["--ca-file".to_owned(), ca.to_owned()]);
+        async move {
+            let args = ["profile", "ghost", "--address", &address];
+            let ca = ca.iter().flatten().map(String::as_str);
+            let output = run(args.into_iter().chain(ca).collect()).await;
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            stderr(&output)
+        }
+    };
+    let talk = profile(format!("localhost:{port}"), Some(&cert)).await;
+    assert!(talk.contains("USER_UNKNOWN"), "{talk}");
+    let talk = profile(format!("localhost:{port}"), Some(&other)).await;
+    assert!(talk.contains("other.pem") && talk.contains("certificate"), "{talk}");
+    let talk = profile(format!("https://localhost:{port}"), None).await;
+    assert!(talk.contains("cannot reach") && talk.contains("certificate"), "{talk}");
     server.stop().await;
 }
 
@@ -129,6 +262,58 @@ async fn firings_are_watched_and_acknowledged() {
     assert_eq!(first_firing(&mut out)["user"], json!("bob"));
     end(child);
     server.stop().await;
+}
+
+/// Sends one firing and ends the stream.
+struct Ending {
+    acknowledged: Arc<Mutex<Vec<String>>>,
+}
+
+#[tonic::async_trait]
+impl TriggerService for Ending {
+    type SubscribeStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::SubscribeResponse, Status>>>;
+
+    async fn subscribe(
+        &self,
+        _: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let firing = v1::Firing { resume_token: "7".into(), ..v1::Firing::default() };
+        let message = Some(v1::subscribe_response::Message::Firing(firing));
+        let firings = vec![Ok(v1::SubscribeResponse { message })];
+        Ok(Response::new(tokio_stream::iter(firings)))
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<v1::AcknowledgeRequest>,
+    ) -> Result<Response<v1::AcknowledgeResponse>, Status> {
+        self.acknowledged.lock().expect("no panic").push(request.into_inner().resume_token);
+        Ok(Response::new(v1::AcknowledgeResponse::default()))
+    }
+
+    async fn list_firings(
+        &self,
+        _: Request<v1::ListFiringsRequest>,
+    ) -> Result<Response<v1::ListFiringsResponse>, Status> {
+        Err(Status::unimplemented("not asked for"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_printed_is_acknowledged_when_the_server_ends_the_stream() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let acknowledged = Arc::<Mutex<Vec<String>>>::default();
+    let service = TriggerServiceServer::new(Ending { acknowledged: acknowledged.clone() });
+    let serving = tonic::transport::Server::builder()
+        .add_service(service)
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    let serving = tokio::spawn(serving);
+    let output = run(vec!["watch", "--address", &address]).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(stdout(&output).lines().count(), 1);
+    assert_eq!(*acknowledged.lock().expect("no panic"), ["7"]);
+    serving.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
