@@ -6,7 +6,7 @@ use anyhow::Result;
 use indicatif::HumanDuration;
 use serde_json::{Value, json};
 
-use super::print::{as_of_json, features_json, table, time_json, value_json};
+use super::print::{as_of_json, count, features_json, table, time_json, value_json};
 use crate::client::{Connect, explain, user};
 use crate::proto::v1;
 
@@ -76,7 +76,7 @@ fn session_row(session: &v1::Session) -> (String, Value) {
     let lasted =
         HumanDuration(Duration::from_secs(seconds(&session.end_time).abs_diff(seconds(&session.start_time))));
     let open = if session.open { ", open" } else { "" };
-    let text = format!("{lasted}, {} events{open}", session.event_count);
+    let text = format!("{lasted}, {}{open}", count(session.event_count, "event"));
     (time_json(session.start_time.as_ref()).as_str().unwrap_or_default().to_owned(), json!(text))
 }
 
