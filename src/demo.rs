@@ -10,12 +10,11 @@ mod outcome;
 mod screen;
 mod shop;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use include_dir::{Dir, include_dir};
-use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use crate::app::App;
@@ -65,20 +64,23 @@ pub fn run(args: &Args) -> Result<()> {
             cart_wait: Duration::from_secs(8),
         },
     };
+    let directory = tempfile::Builder::new().prefix("tipoff-demo-").tempdir()?;
+    remove_on_panic(directory.path().to_owned());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::listen()?;
         tokio::select! {
-            outcome = acts(args, pace) => outcome,
+            outcome = acts(args, pace, directory.path()) => outcome,
             // The stores are temporary: there is nothing to save.
             _ = signals.next() => Ok(()),
         }
     })
 }
 
-async fn acts(args: &Args, pace: Pace) -> Result<()> {
+async fn acts(args: &Args, pace: Pace, directory: &Path) -> Result<()> {
     println!("Act 1: a year of a real shop, replayed through the server");
-    let server = DemoServer::start(history::DEFINITIONS, "replay", Some(&MODELS)).await?;
+    let server =
+        DemoServer::start(directory.join("history"), history::DEFINITIONS, "replay", Some(&MODELS)).await?;
     history::play(&server, pace).await?;
     if args.stay {
         println!("\nThe server stays up; Ctrl-C ends it. From another terminal, try:");
@@ -89,23 +91,38 @@ async fn acts(args: &Args, pace: Pace) -> Result<()> {
     server.stop().await?;
 
     println!("\nAct 2: a simulated shop, on the wall clock");
-    let server = DemoServer::start(&shop::definitions(pace.cart_wait), "wall", None).await?;
+    let server =
+        DemoServer::start(directory.join("shop"), &shop::definitions(pace.cart_wait), "wall", None).await?;
     shop::play(&server, pace).await?;
     server.stop().await
 }
 
-/// The real server, on a folder that goes away with it.
+/// Removes the folder when something panics: where nobody reads the output any
+/// more, the panic ends the process and drops nothing.
+fn remove_on_panic(directory: PathBuf) {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = std::fs::remove_dir_all(&directory);
+        report(panic);
+    }));
+}
+
+/// The real server, on a folder of its own.
 struct DemoServer {
     app: App,
-    directory: TempDir,
+    directory: PathBuf,
 }
 
 impl DemoServer {
-    async fn start(definitions: &str, clock: &str, models: Option<&Dir<'_>>) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("tipoff-demo-").tempdir()?;
-        let path = |name: &str| directory.path().join(name);
+    async fn start(
+        directory: PathBuf,
+        definitions: &str,
+        clock: &str,
+        models: Option<&Dir<'_>>,
+    ) -> Result<Self> {
+        let path = |name: &str| directory.join(name);
+        std::fs::create_dir_all(path("models"))?;
         std::fs::write(path("definitions.toml"), definitions)?;
-        std::fs::create_dir(path("models"))?;
         if let Some(models) = models {
             models.extract(path("models")).context("cannot write the models")?;
         }
@@ -135,7 +152,7 @@ impl DemoServer {
 
     /// The store's folder.
     fn store(&self) -> PathBuf {
-        self.directory.path().join("store")
+        self.directory.join("store")
     }
 
     async fn stop(self) -> Result<()> {

@@ -245,7 +245,7 @@ fn n_scored(server: &DemoServer) -> u64 {
 }
 
 fn load(server: &DemoServer) -> Result<Vec<Record>> {
-    let path = server.directory.path().join("events.csv.zst");
+    let path = server.directory.join("events.csv.zst");
     std::fs::write(&path, EVENTS)?;
     Ok(event_file::load(&path, &Mapping::default(), OnBadLine::Refuse)?.records)
 }

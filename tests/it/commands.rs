@@ -1,6 +1,7 @@
 //! The client commands, as a user runs them.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -347,6 +348,28 @@ async fn the_benchmark_measures_a_server_of_its_own() {
         assert_eq!(report[part]["refused"], json!(0), "{part}");
         assert!(report[part]["events_per_second"].as_f64().expect("a number") > 0.0, "{part}");
     }
+}
+
+/// A command whose temporary files come to lie in the folder.
+fn command_in(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tipoff"));
+    command.args(args).env("TMPDIR", folder).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+}
+
+fn n_files(folder: &Path) -> usize {
+    std::fs::read_dir(folder).expect("a folder").count()
+}
+
+#[test]
+fn a_demo_that_nobody_reads_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = command_in(folder.path(), &["demo", "--fast"]).spawn().expect("it starts");
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut first).expect("read");
+    assert!(first.starts_with("Act 1"), "{first}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(141));
+    assert_eq!(n_files(folder.path()), 0);
 }
 
 #[test]
