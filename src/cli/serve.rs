@@ -24,6 +24,9 @@ pub struct Args {
     /// Check the configuration and the definitions, and end
     #[arg(long)]
     check: bool,
+    /// Drain when standard input ends: for a parent that may be killed
+    #[arg(long, hide = true)]
+    drain_on_stdin_eof: bool,
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -52,6 +55,14 @@ pub fn run(args: Args) -> Result<()> {
                 std::process::exit(EXIT_FORCED);
             }
         };
+        if args.drain_on_stdin_eof {
+            let shutdown = app.shutdown().clone();
+            // A thread of its own: such a read cannot be cancelled.
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+                shutdown.drain();
+            });
+        }
         let draining = app.draining();
         tokio::spawn(app.shutdown().clone().drain_on(signals));
         draining.draining().await;

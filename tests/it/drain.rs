@@ -1,6 +1,8 @@
 //! How a server stops, and when it does not start.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tipoff::proto::v1;
@@ -202,4 +204,22 @@ fn a_model_of_which_no_artifact_loads_keeps_the_server_from_starting() {
 fn files(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).expect("a directory");
     entries.map(|entry| entry.expect("read").file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_server_that_was_told_so_drains_when_its_input_ends() {
+    let directory = prepared();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_tipoff"))
+        .args(["serve", "--drain-on-stdin-eof"])
+        .args(["--set", "server.listen=127.0.0.1:0", "--set", "server.http_listen=127.0.0.1:0"])
+        .current_dir(directory.path())
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut log = BufReader::new(server.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    assert!(log.any(|line| line.contains("serving")));
+    drop(server.stdin.take());
+    assert!(log.any(|line| line.contains("everything acknowledged is stored")));
+    assert!(server.wait().expect("it ends").success());
 }
