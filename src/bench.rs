@@ -12,16 +12,16 @@ mod server;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::definitions;
+use crate::client::Connect;
+use crate::shutdown::Signals;
 use load::{Latency, Load};
 use server::BenchServer;
 
-const DEFINITIONS: &str = include_str!("../examples/shop.toml");
 const WARM_UP: Duration = Duration::from_secs(2);
 
 /// Measure the server's latency and throughput on this machine
@@ -41,8 +41,8 @@ pub struct Args {
     users: u32,
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// What an acknowledgement survives: fsync, interval or memory
-    #[arg(long, default_value = "fsync")]
+    /// What an acknowledgement survives
+    #[arg(long, default_value = "fsync", value_parser = ["fsync", "interval", "memory"])]
     durability: String,
     /// Definitions to serve instead of the shop's
     #[arg(long, value_name = "FILE")]
@@ -100,16 +100,26 @@ struct Percentiles {
 }
 
 pub async fn run(args: Args) -> Result<()> {
-    let source = match &args.definitions {
-        Some(path) => std::fs::read_to_string(path).with_context(|| path.display().to_string())?,
-        None => DEFINITIONS.to_owned(),
+    let mut signals = Signals::listen()?;
+    let report = tokio::select! {
+        // Biased: at Ctrl-C the server drains too, and what it says then is not the cause.
+        biased;
+        // The server and its folder go with the measurement.
+        signal = signals.next() => bail!("ended by {signal}"),
+        report = measure(&args) => report?,
     };
-    let plan = match definitions::compile(&source) {
-        Ok(plan) => plan,
-        Err(mistakes) => bail!("{mistakes}"),
-    };
-    let mut server = BenchServer::start(&source, &plan, &args)?;
-    let client = server.connect().await?;
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        report.print();
+    }
+    Ok(())
+}
+
+async fn measure(args: &Args) -> Result<Report> {
+    let server = BenchServer::start(args)?;
+    let connect = Connect { address: server.address(), token_file: None, ca_file: None };
+    let client = connect.connect().await?;
     let duration = Duration::from_secs(args.duration);
     let bar = progress_bar(WARM_UP + duration * 2);
 
@@ -158,13 +168,8 @@ pub async fn run(args: Args) -> Result<()> {
         closed_loop,
         resident_mib: server.resident_mib(),
     };
-    server.stop()?;
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        report.print();
-    }
-    Ok(())
+    server.stop().await?;
+    Ok(report)
 }
 
 impl Report {

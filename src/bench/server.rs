@@ -10,13 +10,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Args, model};
-use crate::client::{Client, Connect};
-use crate::engine::plan::Plan;
+use crate::definitions;
 
+const DEFINITIONS: &str = include_str!("../../examples/shop.toml");
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Linux reports CPU time in this unit, whatever the kernel's own clock is.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// It ends with this process, however that ends: its standard input does.
 pub struct BenchServer {
     child: Child,
     grpc: String,
@@ -24,21 +25,27 @@ pub struct BenchServer {
 }
 
 impl BenchServer {
-    pub fn start(definitions: &str, plan: &Plan, args: &Args) -> Result<Self> {
+    pub fn start(args: &Args) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("tipoff-bench-").tempdir()?;
         let path = |name: &str| directory.path().join(name);
-        std::fs::write(path("definitions.toml"), definitions)?;
-        model::publish_all(&path("models"), plan, args.seed)?;
+        let definitions_file = match &args.definitions {
+            Some(file) => file.clone(),
+            None => {
+                std::fs::write(path("definitions.toml"), DEFINITIONS)?;
+                path("definitions.toml")
+            }
+        };
+        model::publish_all(&path("models"), &definitions::load(&definitions_file)?, args.seed)?;
         let setting = |key: &str, value: PathBuf| format!("{key}={}", value.display());
         let mut child = Command::new(std::env::current_exe()?)
-            .arg("serve")
+            .args(["serve", "--drain-on-stdin-eof"])
             .args(["--set", "server.listen=127.0.0.1:0", "--set", "server.http_listen=127.0.0.1:0"])
             .args(["--set", &setting("store.directory", path("store"))])
-            .args(["--set", &setting("definitions.file", path("definitions.toml"))])
+            .args(["--set", &setting("definitions.file", definitions_file)])
             .args(["--set", &setting("models.directory", path("models"))])
             .args(["--set", &format!("store.durability={}", args.durability)])
             .args(["--set", "log.format=json", "--set", "log.level=warn,tipoff=info"])
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .context("cannot start the server")?;
@@ -54,8 +61,8 @@ impl BenchServer {
         }
     }
 
-    pub async fn connect(&self) -> Result<Client> {
-        Connect { address: format!("http://{}", self.grpc), token_file: None, ca_file: None }.connect().await
+    pub fn address(&self) -> String {
+        format!("http://{}", self.grpc)
     }
 
     /// CPU time of the process so far; none where the system does not tell.
@@ -74,15 +81,14 @@ impl BenchServer {
     }
 
     /// Ends the server in order.
-    pub fn stop(&mut self) -> Result<()> {
-        let pid = self.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().is_ok_and(|status| status.success());
+    pub async fn stop(mut self) -> Result<()> {
+        drop(self.child.stdin.take());
         let deadline = Instant::now() + STOP_TIMEOUT;
-        while told && Instant::now() < deadline {
+        while Instant::now() < deadline {
             match self.child.try_wait()? {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => bail!("the server ended with {status}"),
-                None => std::thread::sleep(Duration::from_millis(20)),
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
         bail!("the server did not stop in order")

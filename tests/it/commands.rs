@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tipoff::proto::v1;
@@ -359,6 +360,19 @@ fn command_in(folder: &Path, args: &[&str]) -> Command {
 
 fn n_files(folder: &Path) -> usize {
     std::fs::read_dir(folder).expect("a folder").count()
+}
+
+#[test]
+fn an_interrupted_benchmark_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = command_in(folder.path(), &["bench", "--duration", "60"]).spawn().expect("it starts");
+    while n_files(folder.path()) == 0 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("it runs");
+    assert!(told.success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    assert_eq!(n_files(folder.path()), 0);
 }
 
 #[test]
