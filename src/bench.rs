@@ -3,12 +3,14 @@
 //! Latencies are measured open loop: events and queries come when they come
 //! (Poisson arrivals), whether or not earlier ones were answered, and each
 //! counts from the moment it was due. Throughput is measured closed loop:
-//! full batches, as many under way as the streams allow.
+//! full batches, as many under way as the streams allow, and each counts from
+//! the moment it was sent. Refused events count for neither.
 
 mod load;
 mod model;
 mod server;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,12 +21,12 @@ use serde::Serialize;
 
 use crate::client::Connect;
 use crate::shutdown::Signals;
-use load::{Latency, Load};
+use load::{Load, Results};
 use server::BenchServer;
 
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// Measure the server's latency and throughput on this machine
+/// Measure a server's latency and throughput on this machine
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Events a second while latency is measured
@@ -33,7 +35,7 @@ pub struct Args {
     /// Score queries a second while latency is measured
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     score_rate: u32,
-    /// Seconds of each of the two measurements
+    /// Seconds of each of the two measurements; throughput falls and memory grows with them
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     duration: u64,
     /// Customers of the shop; how often they come is Zipf distributed
@@ -60,7 +62,7 @@ struct Report {
     durability: String,
     users: u32,
     /// Trees and leaves of each model that serves.
-    models: String,
+    models: &'static str,
     open_loop: OpenLoop,
     closed_loop: ClosedLoop,
     /// Of the server at the end.
@@ -69,23 +71,34 @@ struct Report {
 
 #[derive(Debug, Serialize)]
 struct OpenLoop {
+    /// Until every event was answered.
     seconds: f64,
+    due_events_per_second: u32,
+    due_scores_per_second: u32,
+    /// Acknowledged.
     events_per_second: f64,
+    /// Answered.
     scores_per_second: f64,
-    refused: u64,
-    ingest_acknowledgement_ms: Percentiles,
-    score_ms: Percentiles,
+    results: Results,
+    /// Failed score queries by gRPC code.
+    score_errors: BTreeMap<String, u64>,
+    ingest_acknowledgement_ms: Option<Percentiles>,
+    score_ms: Option<Percentiles>,
     /// Of the server, for all it did meanwhile.
     cpu_seconds_per_second: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
 struct ClosedLoop {
+    /// Until every event was answered. Windows grow meanwhile: the longer, the
+    /// fewer events a second, and the more memory.
     seconds: f64,
     batch_events: usize,
+    batches_under_way: usize,
+    /// Acknowledged.
     events_per_second: f64,
-    refused: u64,
-    batch_acknowledgement_ms: Percentiles,
+    results: Results,
+    batch_acknowledgement_ms: Option<Percentiles>,
     /// Of the server.
     cpu_microseconds_per_event: Option<f64>,
 }
@@ -117,44 +130,47 @@ pub async fn run(args: Args) -> Result<()> {
 }
 
 async fn measure(args: &Args) -> Result<Report> {
+    let Args { rate, score_rate, users, seed, .. } = *args;
+    let duration = Duration::from_secs(args.duration);
     let server = BenchServer::start(args)?;
     let connect = Connect { address: server.address(), token_file: None, ca_file: None };
     let client = connect.connect().await?;
-    let duration = Duration::from_secs(args.duration);
     let bar = progress_bar(WARM_UP + duration * 2);
 
-    let mut load = Load::new(client, args.users, args.seed);
+    let mut load = Load::new(client, users, seed);
     bar.set_message("warming up");
-    load.open_loop(WARM_UP, args.rate, args.score_rate, &bar).await?;
+    load.open_loop(WARM_UP, rate, score_rate, &bar).await?;
 
     bar.set_message("latency");
     let before = server.cpu_seconds();
-    let Latency { elapsed, events, scores, refused } =
-        load.open_loop(duration, args.rate, args.score_rate, &bar).await?;
-    let cpu = used(before, server.cpu_seconds());
-    let seconds = elapsed.as_secs_f64();
+    let (ingested, scored) = load.open_loop(duration, rate, score_rate, &bar).await?;
+    let seconds = ingested.elapsed.as_secs_f64();
     let open_loop = OpenLoop {
         seconds,
-        events_per_second: events.len() as f64 / seconds,
-        scores_per_second: scores.len() as f64 / seconds,
-        refused,
-        ingest_acknowledgement_ms: Percentiles::of(&events),
-        score_ms: Percentiles::of(&scores),
-        cpu_seconds_per_second: cpu.map(|cpu| cpu / seconds),
+        due_events_per_second: rate,
+        due_scores_per_second: score_rate,
+        events_per_second: ingested.results.acknowledged() as f64 / seconds,
+        scores_per_second: scored.latency.len() as f64 / scored.elapsed.as_secs_f64(),
+        results: ingested.results,
+        score_errors: scored.errors,
+        ingest_acknowledgement_ms: Percentiles::of(&ingested.latency),
+        score_ms: Percentiles::of(&scored.latency),
+        cpu_seconds_per_second: used(before, server.cpu_seconds()).map(|cpu| cpu / seconds),
     };
 
     bar.set_message("throughput");
     let before = server.cpu_seconds();
-    let throughput = load.closed_loop(duration, &bar).await?;
-    let cpu = used(before, server.cpu_seconds());
-    let seconds = throughput.elapsed.as_secs_f64();
+    let ingested = load.closed_loop(duration, &bar).await?;
+    let seconds = ingested.elapsed.as_secs_f64();
+    let n_acknowledged = ingested.results.acknowledged() as f64;
     let closed_loop = ClosedLoop {
         seconds,
         batch_events: load::BATCH_EVENTS,
-        events_per_second: throughput.n_events as f64 / seconds,
-        refused: throughput.refused,
-        batch_acknowledgement_ms: Percentiles::of(&throughput.batches),
-        cpu_microseconds_per_event: cpu.map(|cpu| cpu * 1e6 / throughput.n_events as f64),
+        batches_under_way: load::STREAMS * load::UNDER_WAY,
+        events_per_second: n_acknowledged / seconds,
+        results: ingested.results,
+        batch_acknowledgement_ms: Percentiles::of(&ingested.latency),
+        cpu_microseconds_per_event: used(before, server.cpu_seconds()).map(|cpu| cpu * 1e6 / n_acknowledged),
     };
     bar.finish_and_clear();
 
@@ -162,8 +178,8 @@ async fn measure(args: &Args) -> Result<Report> {
         version: env!("CARGO_PKG_VERSION"),
         processors: std::thread::available_parallelism().map_or(1, usize::from),
         durability: args.durability.clone(),
-        users: args.users,
-        models: model::DESCRIPTION.to_owned(),
+        users,
+        models: model::DESCRIPTION,
         open_loop,
         closed_loop,
         resident_mib: server.resident_mib(),
@@ -174,54 +190,72 @@ async fn measure(args: &Args) -> Result<Report> {
 
 impl Report {
     fn print(&self) {
-        let Self { open_loop, closed_loop, .. } = self;
-        println!("tipoff {} on {} processors, shared with the load", self.version, self.processors);
-        println!("  durability {}, {} users, models: {}", self.durability, self.users, self.models);
-        println!(
-            "\nopen loop, {:.0} events/s and {:.0} score queries/s for {:.0} s{}",
-            open_loop.events_per_second,
-            open_loop.scores_per_second,
-            open_loop.seconds,
-            refused(open_loop.refused),
-        );
-        println!("                    p50 ms    p99 ms  p99.9 ms    max ms");
-        open_loop.ingest_acknowledgement_ms.print("acknowledgement");
-        open_loop.score_ms.print("score");
-        if let Some(cpu) = open_loop.cpu_seconds_per_second {
-            println!("  server CPU        {cpu:.2} of a processor");
-        }
-        println!(
-            "\nclosed loop, batches of {} for {:.0} s{}",
-            closed_loop.batch_events,
-            closed_loop.seconds,
-            refused(closed_loop.refused)
-        );
-        println!("  events/s          {:.0}", closed_loop.events_per_second);
-        closed_loop.batch_acknowledgement_ms.print("acknowledgement");
-        if let Some(cpu) = closed_loop.cpu_microseconds_per_event {
-            println!("  server CPU        {cpu:.1} µs an event");
-        }
+        let Self { version, processors, users, open_loop, closed_loop, .. } = self;
+        println!("tipoff {version} on {processors} processors, shared with the load");
+        println!("  durability {}, {users} users, models: {}", self.durability, self.models);
+        open_loop.print();
+        closed_loop.print();
         if let Some(mib) = self.resident_mib {
             println!("\nserver memory       {mib:.0} MiB");
         }
     }
 }
 
-impl Percentiles {
-    /// Of a histogram of microseconds.
-    fn of(micros: &Histogram<u64>) -> Self {
-        let at = |quantile| micros.value_at_quantile(quantile) as f64 / 1_000.0;
-        Self { p50: at(0.5), p99: at(0.99), p99_9: at(0.999), max: micros.max() as f64 / 1_000.0 }
-    }
-
-    fn print(&self, what: &str) {
-        let Self { p50, p99, p99_9, max } = self;
-        println!("  {what:<16} {p50:>9.2} {p99:>9.2} {p99_9:>9.2} {max:>9.2}");
+impl OpenLoop {
+    fn print(&self) {
+        println!(
+            "\nopen loop, {} events/s and {} score queries/s due, for {:.1} s",
+            self.due_events_per_second, self.due_scores_per_second, self.seconds
+        );
+        println!(
+            "  reached           {:.0} events/s and {:.0} score queries/s",
+            self.events_per_second, self.scores_per_second
+        );
+        println!("  events            {}", self.results);
+        for (code, n) in &self.score_errors {
+            println!("  score errors      {n} {code}");
+        }
+        println!("                    p50 ms    p99 ms  p99.9 ms    max ms");
+        print_percentiles("acknowledgement", self.ingest_acknowledgement_ms.as_ref());
+        print_percentiles("score", self.score_ms.as_ref());
+        if let Some(cpu) = self.cpu_seconds_per_second {
+            println!("  server CPU        {cpu:.2} of a processor");
+        }
     }
 }
 
-fn refused(n: u64) -> String {
-    if n == 0 { String::new() } else { format!(", {n} refused") }
+impl ClosedLoop {
+    fn print(&self) {
+        println!(
+            "\nclosed loop, {} batches of {} under way, for {:.1} s",
+            self.batches_under_way, self.batch_events, self.seconds
+        );
+        println!("  events/s          {:.0}", self.events_per_second);
+        println!("  events            {}", self.results);
+        print_percentiles("acknowledgement", self.batch_acknowledgement_ms.as_ref());
+        if let Some(cpu) = self.cpu_microseconds_per_event {
+            println!("  server CPU        {cpu:.1} µs an event");
+        }
+        println!("  a longer run takes fewer events/s and more memory: windows grow");
+    }
+}
+
+impl Percentiles {
+    /// Of a histogram of microseconds; none of an empty one.
+    fn of(micros: &Histogram<u64>) -> Option<Self> {
+        let at = |quantile| micros.value_at_quantile(quantile) as f64 / 1_000.0;
+        let max = micros.max() as f64 / 1_000.0;
+        (!micros.is_empty()).then(|| Self { p50: at(0.5), p99: at(0.99), p99_9: at(0.999), max })
+    }
+}
+
+fn print_percentiles(what: &str, percentiles: Option<&Percentiles>) {
+    match percentiles {
+        Some(Percentiles { p50, p99, p99_9, max }) => {
+            println!("  {what:<16} {p50:>9.2} {p99:>9.2} {p99_9:>9.2} {max:>9.2}");
+        }
+        None => println!("  {what:<16} {:>9}", "none"),
+    }
 }
 
 fn used(before: Option<f64>, after: Option<f64>) -> Option<f64> {

@@ -318,26 +318,12 @@ async fn what_was_printed_is_acknowledged_when_the_server_ends_the_stream() {
     serving.abort();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_benchmark_measures_a_server_of_its_own() {
-    let run = || {
-        Command::new(env!("CARGO_BIN_EXE_tipoff"))
-            .args([
-                "bench",
-                "--duration",
-                "1",
-                "--rate",
-                "500",
-                "--score-rate",
-                "100",
-                "--users",
-                "500",
-                "--json",
-            ])
-            .output()
-            .expect("it runs")
-    };
-    let report = json_of(&tokio::task::spawn_blocking(run).await.expect("it ends"));
+/// A short run of the benchmark.
+const BENCH: [&str; 10] =
+    ["bench", "--duration", "1", "--rate", "500", "--score-rate", "100", "--users", "500", "--json"];
+
+/// Checks what every report of [`BENCH`] says.
+fn check_report(report: &Value) {
     for (part, latency) in [
         ("open_loop", "ingest_acknowledgement_ms"),
         ("open_loop", "score_ms"),
@@ -346,9 +332,31 @@ async fn the_benchmark_measures_a_server_of_its_own() {
         let latency = &report[part][latency];
         let at = |name: &str| latency[name].as_f64().expect("a number");
         assert!(0.0 < at("p50") && at("p50") <= at("p99") && at("p99") <= at("max"), "{part}: {latency}");
-        assert_eq!(report[part]["refused"], json!(0), "{part}");
+        let results = &report[part]["results"];
+        assert!(results["accepted"].as_u64().expect("a number") > 0, "{part}: {results}");
+        for refused in ["late", "rejected", "overloaded"] {
+            assert_eq!(results[refused], json!(0), "{part}: {results}");
+        }
         assert!(report[part]["events_per_second"].as_f64().expect("a number") > 0.0, "{part}");
+        assert!(report[part]["seconds"].as_f64().expect("a number") >= 1.0, "{part}");
     }
+    assert_eq!(report["open_loop"]["score_errors"], json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_benchmark_measures_a_server_of_its_own() {
+    let run = || Command::new(env!("CARGO_BIN_EXE_tipoff")).args(BENCH).output().expect("it runs");
+    let report = json_of(&tokio::task::spawn_blocking(run).await.expect("it ends"));
+    check_report(&report);
+}
+
+#[test]
+fn more_load_than_the_server_takes_is_measured_as_well() {
+    let args = ["bench", "--duration", "1", "--rate", "1000000", "--users", "500", "--json"];
+    let output = Command::new(env!("CARGO_BIN_EXE_tipoff")).args(args).output().expect("it runs");
+    let open_loop = &json_of(&output)["open_loop"];
+    assert_eq!(open_loop["due_events_per_second"], json!(1_000_000));
+    assert!(open_loop["events_per_second"].as_f64().expect("a number") > 0.0, "{open_loop}");
 }
 
 /// A command whose temporary files come to lie in the folder.
