@@ -1,4 +1,5 @@
-//! `tipoff bench`: the server in a second process, driven by the simulated shop.
+//! `tipoff bench`: a server in a second process, or one that runs already,
+//! driven by the simulated shop.
 //!
 //! Latencies are measured open loop: events and queries come when they come
 //! (Poisson arrivals), whether or not earlier ones were answered, and each
@@ -49,6 +50,17 @@ pub struct Args {
     /// Definitions to serve instead of the shop's
     #[arg(long, value_name = "FILE")]
     definitions: Option<PathBuf>,
+    // Not `Connect`, whose address has a default and an environment variable:
+    // a server that is in use must not be flooded by accident.
+    /// gRPC address of a running server to measure instead of one of its own; it keeps the events
+    #[arg(long, value_name = "URL", conflicts_with_all = ["durability", "definitions"])]
+    address: Option<String>,
+    /// File that holds the bearer token; TIPOFF_TOKEN holds the token itself
+    #[arg(long, value_name = "FILE", requires = "address")]
+    token_file: Option<PathBuf>,
+    /// PEM file of the certificate authority to trust with https://
+    #[arg(long, value_name = "FILE", requires = "address")]
+    ca_file: Option<PathBuf>,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -59,10 +71,13 @@ pub struct Args {
 struct Report {
     version: &'static str,
     processors: usize,
-    durability: String,
+    /// Of the running server that was measured; none for one of the benchmark's own.
+    address: Option<String>,
+    /// Not known of a running server; nor are its models, CPU and memory.
+    durability: Option<String>,
     users: u32,
     /// Trees and leaves of each model that serves.
-    models: &'static str,
+    models: Option<&'static str>,
     open_loop: OpenLoop,
     closed_loop: ClosedLoop,
     /// Of the server at the end.
@@ -132,9 +147,17 @@ pub async fn run(args: Args) -> Result<()> {
 async fn measure(args: &Args) -> Result<Report> {
     let Args { rate, score_rate, users, seed, .. } = *args;
     let duration = Duration::from_secs(args.duration);
-    let server = BenchServer::start(args)?;
-    let connect = Connect { address: server.address(), token_file: None, ca_file: None };
+    let (own, address) = match &args.address {
+        Some(address) => (None, address.clone()),
+        None => {
+            let server = BenchServer::start(args)?;
+            let address = server.address();
+            (Some(server), address)
+        }
+    };
+    let connect = Connect { address, token_file: args.token_file.clone(), ca_file: args.ca_file.clone() };
     let client = connect.connect().await?;
+    let cpu_seconds = || own.as_ref().and_then(BenchServer::cpu_seconds);
     let bar = progress_bar(WARM_UP + duration * 2);
 
     let mut load = Load::new(client, users, seed);
@@ -142,7 +165,7 @@ async fn measure(args: &Args) -> Result<Report> {
     load.open_loop(WARM_UP, rate, score_rate, &bar).await?;
 
     bar.set_message("latency");
-    let before = server.cpu_seconds();
+    let before = cpu_seconds();
     let (ingested, scored) = load.open_loop(duration, rate, score_rate, &bar).await?;
     let seconds = ingested.elapsed.as_secs_f64();
     let open_loop = OpenLoop {
@@ -155,11 +178,11 @@ async fn measure(args: &Args) -> Result<Report> {
         score_errors: scored.errors,
         ingest_acknowledgement_ms: Percentiles::of(&ingested.latency),
         score_ms: Percentiles::of(&scored.latency),
-        cpu_seconds_per_second: used(before, server.cpu_seconds()).map(|cpu| cpu / seconds),
+        cpu_seconds_per_second: used(before, cpu_seconds()).map(|cpu| cpu / seconds),
     };
 
     bar.set_message("throughput");
-    let before = server.cpu_seconds();
+    let before = cpu_seconds();
     let ingested = load.closed_loop(duration, &bar).await?;
     let seconds = ingested.elapsed.as_secs_f64();
     let n_acknowledged = ingested.results.acknowledged() as f64;
@@ -170,21 +193,24 @@ async fn measure(args: &Args) -> Result<Report> {
         events_per_second: n_acknowledged / seconds,
         results: ingested.results,
         batch_acknowledgement_ms: Percentiles::of(&ingested.latency),
-        cpu_microseconds_per_event: used(before, server.cpu_seconds()).map(|cpu| cpu * 1e6 / n_acknowledged),
+        cpu_microseconds_per_event: used(before, cpu_seconds()).map(|cpu| cpu * 1e6 / n_acknowledged),
     };
     bar.finish_and_clear();
 
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         processors: std::thread::available_parallelism().map_or(1, usize::from),
-        durability: args.durability.clone(),
+        address: args.address.clone(),
+        durability: own.as_ref().map(|_| args.durability.clone()),
         users,
-        models: model::DESCRIPTION,
+        models: own.as_ref().map(|_| model::DESCRIPTION),
         open_loop,
         closed_loop,
-        resident_mib: server.resident_mib(),
+        resident_mib: own.as_ref().and_then(BenchServer::resident_mib),
     };
-    server.stop().await?;
+    if let Some(server) = own {
+        server.stop().await?;
+    }
     Ok(report)
 }
 
@@ -192,7 +218,16 @@ impl Report {
     fn print(&self) {
         let Self { version, processors, users, open_loop, closed_loop, .. } = self;
         println!("tipoff {version} on {processors} processors, shared with the load");
-        println!("  durability {}, {users} users, models: {}", self.durability, self.models);
+        match &self.address {
+            Some(address) => {
+                println!("  {users} users, server at {address}: its CPU and memory are not measured");
+            }
+            None => println!(
+                "  durability {}, {users} users, models: {}",
+                self.durability.as_deref().unwrap_or_default(),
+                self.models.unwrap_or_default()
+            ),
+        }
         open_loop.print();
         closed_loop.print();
         if let Some(mib) = self.resident_mib {

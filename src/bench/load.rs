@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
@@ -44,6 +44,9 @@ pub struct Load {
     dice: ChaCha8Rng,
     recent: VecDeque<v1::UserRef>,
     n_batches: u64,
+    /// Begins every event id: a server that has seen the shop before, under
+    /// the same seed, would take all for duplicates.
+    run: String,
 }
 
 /// What became of events.
@@ -90,7 +93,15 @@ impl Load {
         let shares = Shares { late: 0.0, ..Shares::default() };
         let start = Timestamp::from_millis(1_767_600_000_000);
         let shop = Shop::new(Config { n_users, start, span: None, seed, shares });
-        Self { client, shop, dice: ChaCha8Rng::seed_from_u64(seed), recent: VecDeque::new(), n_batches: 0 }
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Self {
+            client,
+            shop,
+            dice: ChaCha8Rng::seed_from_u64(seed),
+            recent: VecDeque::new(),
+            n_batches: 0,
+            run: format!("{}-", now.as_millis()),
+        }
     }
 
     /// Events and queries at the given rates per second, due at Poisson times.
@@ -189,8 +200,10 @@ impl Load {
             self.recent.pop_front();
         }
         self.recent.push_back(crate::rpc::convert::user_ref(&record.user));
+        let mut event = event(record);
+        event.event_id.insert_str(0, &self.run);
         // The server stamps the time.
-        v1::Event { time: None, arrival_time: None, ..event(record) }
+        v1::Event { time: None, arrival_time: None, ..event }
     }
 
     fn some_user(&mut self) -> Option<v1::UserRef> {

@@ -348,6 +348,27 @@ async fn the_benchmark_measures_a_server_of_its_own() {
     let run = || Command::new(env!("CARGO_BIN_EXE_tipoff")).args(BENCH).output().expect("it runs");
     let report = json_of(&tokio::task::spawn_blocking(run).await.expect("it ends"));
     check_report(&report);
+    assert_eq!((&report["address"], &report["durability"]), (&Value::Null, &json!("fsync")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_benchmark_measures_a_running_server() {
+    let server = TestServer::start(&[("pipeline.clock", "wall")]).await;
+    // The second time the server knows the shop, and takes all of it in all the same.
+    for _ in 0..2 {
+        let report = json_of(&tipoff(&server, &BENCH).await);
+        check_report(&report);
+        assert_eq!(report["address"], json!(format!("http://{}", server.app().grpc())));
+        let of_the_process = [
+            &report["durability"],
+            &report["models"],
+            &report["resident_mib"],
+            &report["open_loop"]["cpu_seconds_per_second"],
+            &report["closed_loop"]["cpu_microseconds_per_event"],
+        ];
+        assert_eq!(of_the_process, [&Value::Null; 5]);
+    }
+    server.stop().await;
 }
 
 #[test]
