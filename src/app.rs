@@ -49,6 +49,12 @@ pub enum Error {
     Store { directory: PathBuf, source: store::Error },
     #[error("store {directory}: {source}", directory = .directory.display())]
     Recovery { directory: PathBuf, source: pipeline::RecoveryError },
+    #[error(
+        "store {directory} goes by the {stored} clock, the configuration says {configured}: set \
+         `pipeline.clock = {stored:?}`, or name another `store.directory`",
+        directory = .directory.display()
+    )]
+    Clock { directory: PathBuf, stored: String, configured: &'static str },
     #[error("control log: {0}")]
     Control(#[from] delivery::CursorError),
     #[error("outbox: {0}")]
@@ -74,6 +80,7 @@ impl Error {
             self,
             Self::Definitions(_)
                 | Self::Models(_)
+                | Self::Clock { .. }
                 | Self::Rpc(rpc::ServeError::Tls { .. } | rpc::ServeError::TlsMaterial(_))
         )
     }
@@ -195,6 +202,7 @@ impl Start {
     async fn start(self, recovery: Recovery) -> Result<App, Error> {
         let Self { config, plan, transport, registry, metrics, store } = self;
         let (mut recovered, recovery) = recover(&config, &plan, &store, recovery)?;
+        check_clock(&config, recovered.clock.take())?;
         let committed = Arc::new(CommittedEnd::new(recovery.log_end()));
         let outbox_worker = config.pipeline.workers as u16;
         let outbox = Arc::new(Outbox::open(
@@ -219,7 +227,7 @@ impl Start {
         let http = bind(config.server.http_listen, config.limits.connections).await?;
         let (grpc_address, http_address) = (local(&grpc)?, local(&http)?);
 
-        record_start(&plan, &registry, &cursors, &metrics).await?;
+        record_start(&config, &plan, &registry, &cursors, &metrics).await?;
 
         let pipeline = Pipeline::start(
             Parts {
@@ -446,8 +454,20 @@ fn recover(
     Ok((recovered, recovery))
 }
 
+/// On the wall clock, every re-score since a replayed past would be due at once.
+fn check_clock(config: &Config, stored: Option<String>) -> Result<(), Error> {
+    let configured = config.pipeline.clock.name();
+    match stored {
+        Some(stored) if stored != configured => {
+            Err(Error::Clock { directory: config.store.directory.clone(), stored, configured })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Logs what decisions are made with from here on.
 async fn record_start(
+    config: &Config,
     plan: &Plan,
     registry: &Registry,
     cursors: &Cursors,
@@ -460,11 +480,12 @@ async fn record_start(
             serving.push((entry.name.to_string(), stable.model.version));
         }
     }
-    cursors
-        .record(&Control::Definitions { digest: plan.digest.to_string(), source: plan.source.to_string() })
-        .await?;
-    cursors.record(&Control::Models { serving }).await?;
-    Ok(())
+    let controls = [
+        Control::Clock { mode: config.pipeline.clock.name().to_owned() },
+        Control::Definitions { digest: plan.digest.to_string(), source: plan.source.to_string() },
+        Control::Models { serving },
+    ];
+    Ok(cursors.record(&controls).await?)
 }
 
 async fn bind(address: SocketAddr, max_connections: usize) -> Result<Connections, Error> {

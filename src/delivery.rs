@@ -7,7 +7,7 @@
 mod cursors;
 mod outbox;
 
-pub use cursors::{Cursors, Error as CursorError, stored_definitions, stored_sequence};
+pub use cursors::{Cursors, Error as CursorError, stored_clock, stored_definitions, stored_sequence};
 pub use outbox::{Outbox, Page, Writer};
 
 use std::fmt;

@@ -34,6 +34,8 @@ pub enum Record {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "control", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Control {
+    /// The arrivals of this store are those of this clock, by its name in the configuration.
+    Clock { mode: String },
     /// From here on decisions are made under these definitions; the slots of
     /// the vectors that follow are theirs.
     Definitions { digest: String, source: String },

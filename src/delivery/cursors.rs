@@ -12,6 +12,8 @@ use crate::store::{self, Commit, Entry, Store, View, ViewWrite};
 const KEY_PREFIX: &str = "subscription/";
 /// Holds the digest of the definitions that the views were made under.
 const DEFINITIONS_KEY: &[u8] = b"definitions";
+/// Holds the name of the clock that the store goes by.
+const CLOCK_KEY: &[u8] = b"clock";
 /// Holds the control shard's next sequence number.
 const SEQUENCE_KEY: &[u8] = b"sequence";
 
@@ -65,31 +67,24 @@ impl Cursors {
             }
             let control =
                 Control::Acknowledged { subscription: subscription.to_owned(), token: token.to_string() };
-            let view = ViewWrite {
-                view: View::Control,
-                key: format!("{KEY_PREFIX}{subscription}").into_bytes(),
-                value: Some(token.to_string().into_bytes()),
-            };
-            let committed = append(&self.store, &mut state, &control, vec![view])?;
+            let view = cursor_view(subscription, token);
+            let committed = append(&self.store, &mut state, &[control], vec![view])?;
             state.cursors.insert(subscription.to_owned(), token);
             committed
         };
         wait(committed).await.map(|()| token)
     }
 
-    /// Logs an input to the server as a whole.
-    pub async fn record(&self, control: &Control) -> Result<(), Error> {
-        let views = match control {
-            Control::Definitions { digest, .. } => vec![ViewWrite {
-                view: View::Control,
-                key: DEFINITIONS_KEY.to_vec(),
-                value: Some(digest.clone().into_bytes()),
-            }],
-            Control::Models { .. } | Control::Acknowledged { .. } => Vec::new(),
-        };
+    /// Logs inputs to the server as a whole.
+    pub async fn record(&self, controls: &[Control]) -> Result<(), Error> {
+        let views = controls.iter().filter_map(|control| match control {
+            Control::Clock { mode } => Some(write(CLOCK_KEY, mode)),
+            Control::Definitions { digest, .. } => Some(write(DEFINITIONS_KEY, digest)),
+            Control::Models { .. } | Control::Acknowledged { .. } => None,
+        });
         let committed = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            append(&self.store, &mut state, control, views)?
+            append(&self.store, &mut state, controls, views.collect())?
         };
         wait(committed).await
     }
@@ -108,33 +103,46 @@ pub fn stored_definitions(store: &Store) -> Result<Option<String>, store::Error>
     Ok(stored.map(|digest| String::from_utf8_lossy(&digest).into_owned()))
 }
 
+/// The name of the clock that the store goes by, if the key and value of the
+/// control view hold it.
+pub fn stored_clock(key: &[u8], value: &[u8]) -> Option<String> {
+    (key == CLOCK_KEY).then(|| String::from_utf8_lossy(value).into_owned())
+}
+
 /// The control shard's next sequence number, if the key and value of the
 /// control view hold it.
 pub fn stored_sequence(key: &[u8], value: &[u8]) -> Option<u64> {
     (key == SEQUENCE_KEY).then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten()
 }
 
-/// Queues a control record; the lock on the state keeps their order.
+fn cursor_view(subscription: &str, token: Token) -> ViewWrite {
+    write(format!("{KEY_PREFIX}{subscription}").as_bytes(), &token.to_string())
+}
+
+fn write(key: &[u8], value: &str) -> ViewWrite {
+    ViewWrite { view: View::Control, key: key.to_vec(), value: Some(value.as_bytes().to_vec()) }
+}
+
+/// Queues control records; the lock on the state keeps their order.
 fn append(
     store: &Store,
     state: &mut State,
-    control: &Control,
-    views: Vec<ViewWrite>,
+    controls: &[Control],
+    mut views: Vec<ViewWrite>,
 ) -> Result<oneshot::Receiver<Result<(), store::Error>>, Error> {
     let (done, committed) = oneshot::channel();
-    let mut views = views;
-    views.push(ViewWrite {
-        view: View::Control,
-        key: SEQUENCE_KEY.to_vec(),
-        value: Some((state.next_sequence + 1).to_string().into_bytes()),
-    });
-    let entry = Entry {
-        virtual_shard: CONTROL_SHARD,
-        sequence: state.next_sequence,
-        payload: encode_control(control),
-    };
+    let entries: Vec<Entry> = (state.next_sequence..)
+        .zip(controls)
+        .map(|(sequence, control)| Entry {
+            virtual_shard: CONTROL_SHARD,
+            sequence,
+            payload: encode_control(control),
+        })
+        .collect();
+    let next_sequence = state.next_sequence + entries.len() as u64;
+    views.push(write(SEQUENCE_KEY, &next_sequence.to_string()));
     let commit = Commit {
-        entries: vec![entry],
+        entries,
         views,
         replay_from: None,
         done: Box::new(move |result| {
@@ -143,7 +151,7 @@ fn append(
         }),
     };
     store.commit(commit).map_err(|rejected| Error::Store(rejected.error.to_string()))?;
-    state.next_sequence += 1;
+    state.next_sequence = next_sequence;
     Ok(committed)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{PROFILE_STRIPES, Profiles};
-use crate::delivery::{Cursors, Token, stored_sequence};
+use crate::delivery::{Cursors, Token, stored_clock, stored_sequence};
 use crate::engine;
 use crate::engine::codec::decode_profile;
 use crate::engine::event::UserId;
@@ -27,6 +27,8 @@ pub struct Recovered {
     pub n_replayed: u64,
     /// The latest arrival of any user; none without one.
     pub last_arrival: Option<Timestamp>,
+    /// The name of the clock that the arrivals are of; none if it was never recorded.
+    pub clock: Option<String>,
     /// How far each subscription has come.
     pub cursors: HashMap<String, Token>,
 }
@@ -81,8 +83,9 @@ pub fn recover(plan: &Plan, recovery: &Recovery) -> Result<Recovered, Error> {
         return Err(error);
     }
 
-    let mut cursors = HashMap::new();
+    let (mut clock, mut cursors) = (None, HashMap::new());
     recovery.for_each_view(View::Control, |key, value| {
+        clock = clock.take().or_else(|| stored_clock(key, value));
         cursors.extend(Cursors::stored(key, value));
         if let Some(next) = stored_sequence(key, value) {
             seen(CONTROL_SHARD, next.saturating_sub(1));
@@ -106,7 +109,11 @@ pub fn recover(plan: &Plan, recovery: &Recovery) -> Result<Recovered, Error> {
                 }
                 continue;
             }
-            Record::Control(_) => continue,
+            Record::Control(Control::Clock { mode }) => {
+                clock = Some(mode);
+                continue;
+            }
+            Record::Control(Control::Definitions { .. } | Control::Models { .. }) => continue,
         };
         if let Some(decision) = &step.decision {
             firings.extend(decision.firings(&user, plan).map(|firing| (position, firing)));
@@ -126,7 +133,7 @@ pub fn recover(plan: &Plan, recovery: &Recovery) -> Result<Recovered, Error> {
     }
     let last_arrival =
         profiles.iter().filter_map(|entry| entry.value().last_arrival).map(|last| last.time).max();
-    Ok(Recovered { profiles, sequences, dirty, firings, n_replayed, last_arrival, cursors })
+    Ok(Recovered { profiles, sequences, dirty, firings, n_replayed, last_arrival, clock, cursors })
 }
 
 fn stored_profile(plan: &Plan, key: &[u8], value: &[u8]) -> Result<(UserId, Profile), Error> {

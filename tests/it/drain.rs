@@ -188,6 +188,17 @@ fn what_is_wrong_is_told_at_once_and_creates_nothing() {
 }
 
 #[test]
+fn a_store_of_the_other_clock_keeps_the_server_from_starting() {
+    let directory = prepared();
+    drop(Process::start(directory.path(), &[]));
+    let output = refused(directory.path(), &[("pipeline.clock", "replay")]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("`pipeline.clock = \"wall\"`"), "{said}");
+    drop(Process::start(directory.path(), &[]));
+}
+
+#[test]
 fn a_model_of_which_no_artifact_loads_keeps_the_server_from_starting() {
     let directory = prepared();
     let forest = directory.path().join("models/buys/1/forest.json");

@@ -1,10 +1,13 @@
 //! What a restart makes of what is on disk.
 
+use std::path::Path;
+
+use tipoff::app::{App, Error};
 use tipoff::proto::v1;
 use tipoff::record::VIRTUAL_SHARDS;
 use tipoff::store::{Commit, Options, Store, View, ViewWrite};
 
-use crate::harness::{TestServer, event, user};
+use crate::harness::{DEFINITIONS, TestServer, config, event, user};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn views_that_do_not_read_back_are_made_anew_from_the_log() {
@@ -33,4 +36,29 @@ async fn views_that_do_not_read_back_are_made_anew_from_the_log() {
     let firings = triggers.list_firings(v1::ListFiringsRequest::default()).await.expect("listed");
     assert_eq!(firings.into_inner().firings.len(), 1, "the firing is listed once");
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_stays_with_the_clock_it_was_made_under() {
+    let directory = TestServer::start(&[]).await.stop().await;
+    refuse_clock(directory.path(), "wall").await;
+    // Also when the views are made anew from the log.
+    let more = format!(
+        "{DEFINITIONS}[features.views_1d]\naggregate = \"count\"\nof = \"page_view\"\nwindow = \"1d\""
+    );
+    std::fs::write(directory.path().join("definitions.toml"), more).expect("written");
+    refuse_clock(directory.path(), "wall").await;
+    let directory = TestServer::start_in(directory, &[]).await.stop().await;
+    refuse_clock(directory.path(), "wall").await;
+
+    let directory = TestServer::start(&[("pipeline.clock", "wall")]).await.stop().await;
+    refuse_clock(directory.path(), "replay").await;
+    TestServer::start_in(directory, &[("pipeline.clock", "wall")]).await.stop().await;
+}
+
+async fn refuse_clock(directory: &Path, clock: &str) {
+    let Err(error) = App::start(config(directory, &[("pipeline.clock", clock)])).await else {
+        panic!("a store of the other clock opens under {clock}");
+    };
+    assert!(matches!(error, Error::Clock { .. }) && error.is_of_what_was_given(), "{error}");
 }
