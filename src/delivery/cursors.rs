@@ -84,7 +84,11 @@ impl Cursors {
         });
         let committed = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            append(&self.store, &mut state, controls, views.collect())?
+            // The cursors too: the views may be new, and the log is not folded
+            // from its start again.
+            let cursors = state.cursors.iter().map(|(subscription, token)| cursor_view(subscription, *token));
+            let views = views.chain(cursors).collect();
+            append(&self.store, &mut state, controls, views)?
         };
         wait(committed).await
     }

@@ -6,7 +6,7 @@ use tipoff::proto::v1::value::Kind;
 use tonic::{Code, Streaming};
 
 use super::failure;
-use crate::harness::{TestServer, event, user, with_property};
+use crate::harness::{DEFINITIONS, TestServer, event, user, with_property};
 
 type Firings = Streaming<v1::SubscribeResponse>;
 
@@ -112,11 +112,17 @@ async fn a_subscription_resumes_after_what_it_acknowledged_also_on_a_restarted_s
     assert_eq!(answer.get_ref().resume_token, second.resume_token, "never backwards");
     drop((firings, triggers));
 
-    let directory = server.stop().await;
-    let server = TestServer::start_in(directory, &[]).await;
-    let mut firings = subscribe(&server, "crm", "", &[]).await;
-    assert_eq!(next(&mut firings).await, third);
-    server.stop().await;
+    let mut directory = server.stop().await;
+    // The same definitions, others, for which the views are made anew, and those again.
+    let others = DEFINITIONS.replace("30m", "31m");
+    for definitions in [DEFINITIONS, &others, &others] {
+        std::fs::write(directory.path().join("definitions.toml"), definitions).expect("written");
+        let server = TestServer::start_in(directory, &[]).await;
+        let mut firings = subscribe(&server, "crm", "", &[]).await;
+        assert_eq!(next(&mut firings).await, third);
+        drop(firings);
+        directory = server.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
