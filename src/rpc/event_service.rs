@@ -105,12 +105,12 @@ impl Events {
                 };
             }
             Acceptance::Late { by } => {
-                let message = format_args!("{:.1} h older than the permitted lateness", hours(by));
+                let message = format_args!("{} older than the permitted lateness", rounded(by));
                 return self.refused(Refusal::of_field(Reason::EventLate, "time", message));
             }
             Acceptance::Future { by } => {
                 let message =
-                    format_args!("{:.1} h further ahead of its arrival than the permitted skew", hours(by));
+                    format_args!("{} further ahead of its arrival than the permitted skew", rounded(by));
                 return self.refused(Refusal::of_field(Reason::EventInFuture, "time", message));
             }
         };
@@ -191,12 +191,33 @@ impl EventService for Events {
     }
 }
 
-fn hours(span: Millis) -> f64 {
-    span.as_seconds() / 3_600.0
+/// The span in the largest unit of which it has at least one, to a tenth.
+fn rounded(span: Millis) -> String {
+    const UNITS: [(&str, Millis); 4] =
+        [("d", Millis::DAY), ("h", Millis::HOUR), ("min", Millis::MINUTE), ("s", Millis::SECOND)];
+    match UNITS.into_iter().find(|(_, length)| span >= *length) {
+        Some((unit, length)) => format!("{:.1} {unit}", span.as_seconds() / length.as_seconds()),
+        None => format!("{} ms", span.as_millis()),
+    }
 }
 
 /// The first error, if nothing was taken in.
 fn common_error(submitted: &[Result<Submitted, Error>]) -> Option<&Error> {
     let all_failed = submitted.iter().all(Result::is_err);
     submitted.first().filter(|_| all_failed)?.as_ref().err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_rounded_to_a_fitting_unit() {
+        for (ms, text) in [(1, "1 ms"), (999, "999 ms"), (1_500, "1.5 s"), (400_000, "6.7 min")] {
+            assert_eq!(rounded(Millis::new(ms)), text);
+        }
+        for (ms, text) in [(5_400_000, "1.5 h"), (86_400_000, "1.0 d"), (31_536_000_000, "365.0 d")] {
+            assert_eq!(rounded(Millis::new(ms)), text);
+        }
+    }
 }
