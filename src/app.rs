@@ -242,6 +242,7 @@ impl Start {
                 queue_events: config.pipeline.queue_events,
                 snapshot_lag_bytes: config.pipeline.snapshot_lag_bytes,
                 max_traits: config.limits.traits_per_profile,
+                replay_step: config.limits.replay_step,
             },
             recovered,
         )

@@ -15,11 +15,13 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// A replay clock stands at the Unix epoch until it is advanced.
+    /// Where a replay clock stands until it is advanced: the Unix epoch.
+    pub const START: Timestamp = Timestamp::from_millis(0);
+
     pub const fn new(mode: ClockMode) -> Self {
         match mode {
             ClockMode::Wall => Self::Wall,
-            ClockMode::Replay => Self::Replay(AtomicI64::new(0)),
+            ClockMode::Replay => Self::Replay(AtomicI64::new(Self::START.as_millis())),
         }
     }
 
@@ -63,7 +65,7 @@ mod tests {
     #[test]
     fn a_replay_clock_follows_and_never_goes_back() {
         let clock = Clock::new(ClockMode::Replay);
-        assert_eq!(clock.now(), Timestamp::from_millis(0));
+        assert_eq!(clock.now(), Clock::START);
         assert_eq!(clock.advance(Timestamp::from_millis(50)), Timestamp::from_millis(50));
         assert_eq!(clock.advance(Timestamp::from_millis(20)), Timestamp::from_millis(50));
         assert_eq!(clock.now(), Timestamp::from_millis(50));

@@ -19,6 +19,7 @@ use std::time::Duration;
 pub use mistake::{Error, Mistake, Origin, Position};
 pub use value::Size;
 
+use crate::engine::time::Millis;
 use settings::Settings;
 
 /// The embedded defaults, with a comment on every key.
@@ -142,6 +143,8 @@ pub struct Limits {
     pub streams_per_connection: u32,
     pub header_bytes: u32,
     pub subscriptions: usize,
+    /// How far one request may move a replay clock on.
+    pub replay_step: Millis,
 }
 
 #[derive(Clone, Debug)]
@@ -331,6 +334,7 @@ impl Store {
     }
 }
 
+const CENTURY: Duration = Duration::from_secs(36_525 * 86_400);
 const MINUTE: Duration = Duration::from_secs(60);
 const KIB: Size = Size::new(1 << 10);
 const MIB: Size = Size::new(1 << 20);
@@ -380,6 +384,7 @@ impl Limits {
         const TEXT: std::ops::RangeInclusive<usize> = 1..=65_535;
         let narrow = |wide: usize| u32::try_from(wide).unwrap_or(u32::MAX);
         let message = settings.take_within("limits.message_bytes", KIB..=Size::new(256 << 20));
+        let replay_step = settings.take_within("limits.replay_step", Duration::from_millis(1)..=CENTURY);
         let header = settings.take_within("limits.header_bytes", KIB..=MIB).bytes();
         Self {
             batch_events: settings.take_within("limits.batch_events", 1..=65_536),
@@ -396,6 +401,7 @@ impl Limits {
             streams_per_connection: narrow(settings.take_within("limits.streams_per_connection", 1..=65_536)),
             header_bytes: u32::try_from(header).unwrap_or(u32::MAX),
             subscriptions: settings.take_within("limits.subscriptions", 1..=65_536),
+            replay_step: Millis::new(replay_step.as_millis() as i64),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::engine::event::{Event, UserId, Value};
 use crate::engine::model::{Model, Models, Reason, Score};
 use crate::engine::plan::Plan;
 use crate::engine::profile::Profile;
-use crate::engine::time::{Arrival, Timestamp};
+use crate::engine::time::{Arrival, Millis, Timestamp};
 use crate::engine::vector::Vector;
 use crate::metrics::Metrics;
 use crate::record::{CommittedEnd, VIRTUAL_SHARDS};
@@ -57,6 +57,8 @@ pub struct Parts {
     pub snapshot_lag_bytes: u64,
     /// Traits of one profile.
     pub max_traits: usize,
+    /// How far one request may move a replay clock on.
+    pub replay_step: Millis,
 }
 
 /// The running workers.
@@ -139,7 +141,7 @@ pub struct ProfileView {
     pub vector: Vector,
 }
 
-/// Why an input was not taken in; it changed nothing.
+/// Why an input or a request was not taken in; it changed nothing.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     #[error("the queue of {queue_events} events is full")]
@@ -148,8 +150,17 @@ pub enum Error {
     ShuttingDown,
     #[error("the profile would have more than {max} traits")]
     TooManyTraits { max: usize },
+    #[error("{to} is more than {max} after {from}, where the replay clock stands; see `limits.replay_step`")]
+    ReplayStepTooLarge { from: Timestamp, to: Timestamp, max: Millis },
     #[error("the store takes no writes: {0}")]
     Store(Arc<store::Error>),
+}
+
+impl Error {
+    /// Whether another input might have been taken in.
+    pub const fn is_of_the_input(&self) -> bool {
+        matches!(self, Self::TooManyTraits { .. } | Self::ReplayStepTooLarge { .. })
+    }
 }
 
 impl Pipeline {
@@ -214,19 +225,19 @@ impl PipelineHandle {
     /// Takes in a batch; the results stand in its order, and come after their
     /// commit. One input that is refused fails no other.
     ///
-    /// In replay mode the clock moves to the latest arrival of the batch, and
-    /// the answer comes after every timer due by then has been run.
+    /// In replay mode the clock moves to the latest arrival of the batch, then
+    /// on to `clock_time`, and the answer comes after every timer due by then
+    /// has been run. Nothing moves the wall clock.
+    ///
+    /// # Errors
+    /// `clock_time` is too far ahead, or not all timers could be run.
     pub async fn submit(
         &self,
         submissions: Vec<Submission>,
         score: Option<ScoreRequest>,
-    ) -> Vec<Result<Submitted, Error>> {
-        self.shared.router.submit(submissions, score, &self.shared.clock).await
-    }
-
-    /// Moves a replay clock on and runs the timers due by then. Nothing moves the wall clock.
-    pub async fn advance(&self, to: Timestamp) -> Result<(), Error> {
-        self.shared.router.advance(to, &self.shared.clock).await
+        clock_time: Option<Timestamp>,
+    ) -> Result<Vec<Result<Submitted, Error>>, Error> {
+        self.shared.router.submit(submissions, score, clock_time, &self.shared.clock).await
     }
 
     pub fn plan(&self) -> &Arc<Plan> {

@@ -11,7 +11,7 @@ use super::shard::{Batch, Item, Message};
 use super::{Answer, Error, Incoming, Parts, Reply, ScoreRequest, Submission, Submitted};
 use crate::clock::Clock;
 use crate::config::ClockMode;
-use crate::engine::time::Timestamp;
+use crate::engine::time::{Millis, Timestamp};
 use crate::record::VIRTUAL_SHARDS;
 
 pub(super) struct Router {
@@ -20,6 +20,7 @@ pub(super) struct Router {
     /// In replay mode batches enter one at a time, so that no worker's clock
     /// runs ahead of events that are still on their way to it.
     replay: Mutex<()>,
+    replay_step: Millis,
 }
 
 struct Queue {
@@ -45,7 +46,12 @@ impl Router {
                 (queue, WorkerQueue { receiver, waiting })
             })
             .unzip();
-        let router = Self { queues, queue_events: parts.queue_events, replay: Mutex::new(()) };
+        let router = Self {
+            queues,
+            queue_events: parts.queue_events,
+            replay: Mutex::new(()),
+            replay_step: parts.replay_step,
+        };
         (router, workers)
     }
 
@@ -67,64 +73,69 @@ impl Router {
         &self,
         submissions: Vec<Submission>,
         score: Option<ScoreRequest>,
+        clock_time: Option<Timestamp>,
         clock: &Clock,
-    ) -> Vec<Result<Submitted, Error>> {
+    ) -> Result<Vec<Result<Submitted, Error>>, Error> {
         let n = submissions.len();
         let score = score.map(Arc::new);
         match clock.mode() {
             ClockMode::Wall => {
-                let parts = self.split(submissions, |_| None);
-                let mut answers = Vec::with_capacity(parts.len());
+                let arrived = submissions.into_iter().map(|submission| Ok((submission, None)));
+                let (parts, mut answers) = self.split(arrived);
                 for (worker, items) in parts {
                     answers.push(self.send(worker, items, score.clone()));
                 }
-                collect(n, answers).await
+                Ok(collect(n, answers).await)
             }
             ClockMode::Replay => {
                 let entered = self.replay.lock().await;
+                // A clock that has not been moved yet takes its place from the first time given.
+                let from = match clock.now() {
+                    Clock::START => submissions.iter().find_map(given_arrival).or(clock_time),
+                    now => Some(now),
+                };
+                let from = from.unwrap_or(Clock::START);
+                let step = |to| self.step(from, to);
+                let clock_time = clock_time.map(step).transpose()?;
                 let mut now = clock.now();
-                let parts = self.split(submissions, |submission| {
-                    now = now.max(submission.arrival_time.unwrap_or(match &submission.input {
-                        Incoming::Event(event) => event.time,
-                        Incoming::Traits(_) | Incoming::Link { .. } => now,
-                    }));
-                    Some(now)
+                let arrived = submissions.into_iter().map(|submission| {
+                    now = now.max(given_arrival(&submission).map_or(Ok(now), step)?);
+                    Ok((submission, Some(now)))
                 });
-                let mut answers = Vec::with_capacity(parts.len());
+                let (parts, mut answers) = self.split(arrived);
                 for (worker, items) in parts {
                     self.wait_for_room(worker, items.len()).await;
                     answers.push(self.send(worker, items, score.clone()));
                 }
-                let advanced = self.advance_all(clock.advance(now));
+                let advanced = self.advance_all(clock.advance(clock_time.map_or(now, |to| to.max(now))));
                 drop(entered);
                 let results = collect(n, answers).await;
-                match wait_for_all(advanced).await {
-                    Ok(()) => results,
-                    Err(error) => results.into_iter().map(|result| result.and(Err(error.clone()))).collect(),
-                }
+                wait_for_all(advanced).await.map(|()| results)
             }
         }
     }
 
-    pub async fn advance(&self, to: Timestamp, clock: &Clock) -> Result<(), Error> {
-        if clock.mode() == ClockMode::Wall {
-            return Ok(());
-        }
-        let entered = self.replay.lock().await;
-        let advanced = self.advance_all(clock.advance(to));
-        drop(entered);
-        wait_for_all(advanced).await
+    /// Checks that a request may move the replay clock on to `to`.
+    fn step(&self, from: Timestamp, to: Timestamp) -> Result<Timestamp, Error> {
+        let max = self.replay_step;
+        if to > from.after(max) { Err(Error::ReplayStepTooLarge { from, to, max }) } else { Ok(to) }
     }
 
-    /// The batch's inputs by worker, each with its index and its arrival if known.
+    /// The batch's inputs by worker, each with its index and its arrival if
+    /// known, and the answers to those that are refused.
     fn split(
         &self,
-        submissions: Vec<Submission>,
-        mut now: impl FnMut(&Submission) -> Option<Timestamp>,
-    ) -> Vec<(usize, Vec<Item>)> {
-        let mut parts: Vec<(usize, Vec<Item>)> = Vec::new();
-        for (index, submission) in submissions.into_iter().enumerate() {
-            let now = now(&submission);
+        arrived: impl Iterator<Item = Result<(Submission, Option<Timestamp>), Error>>,
+    ) -> (Vec<(usize, Vec<Item>)>, Vec<PartAnswer>) {
+        let (mut parts, mut refused): (Vec<(usize, Vec<Item>)>, _) = (Vec::new(), Vec::new());
+        for (index, arrived) in arrived.enumerate() {
+            let (submission, now) = match arrived {
+                Ok(arrived) => arrived,
+                Err(error) => {
+                    refused.push(PartAnswer::Refused(vec![index], error));
+                    continue;
+                }
+            };
             let virtual_shard = submission.user.virtual_shard(VIRTUAL_SHARDS);
             let worker = self.worker_of(virtual_shard);
             let item = Item { index, virtual_shard, user: submission.user, input: submission.input, now };
@@ -133,7 +144,7 @@ impl Router {
                 None => parts.push((worker, vec![item])),
             }
         }
-        parts
+        (parts, refused)
     }
 
     /// Queues one part; where there is no room its inputs are answered at once.
@@ -195,6 +206,14 @@ impl Queue {
         });
         reserved.is_ok()
     }
+}
+
+/// When an input arrived by what came with it.
+fn given_arrival(submission: &Submission) -> Option<Timestamp> {
+    submission.arrival_time.or(match &submission.input {
+        Incoming::Event(event) => Some(event.time),
+        Incoming::Traits(_) | Incoming::Link { .. } => None,
+    })
 }
 
 enum PartAnswer {

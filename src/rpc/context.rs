@@ -112,6 +112,7 @@ impl From<pipeline::Error> for Refusal {
         let reason = match &error {
             pipeline::Error::Overloaded { .. } => Reason::Overloaded,
             pipeline::Error::TooManyTraits { .. } => Reason::TooManyTraits,
+            pipeline::Error::ReplayStepTooLarge { .. } => Reason::ReplayStepTooLarge,
             pipeline::Error::ShuttingDown => Reason::Draining,
             pipeline::Error::Store(_) => Reason::StoreFailed,
         };

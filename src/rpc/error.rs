@@ -32,6 +32,13 @@ impl Refusal {
         Self { reason, field: field.to_string(), message: message.to_string() }
     }
 
+    /// The same, with `field` at fault.
+    #[must_use]
+    pub fn at(mut self, field: &str) -> Self {
+        self.field = field.to_owned();
+        self
+    }
+
     /// The same, with the field as a part of `outer`.
     #[must_use]
     pub fn within(mut self, outer: impl fmt::Display) -> Self {

@@ -15,7 +15,7 @@ use super::error::Refusal;
 use super::reason::Reason;
 use crate::engine::Acceptance;
 use crate::engine::time::Millis;
-use crate::pipeline::{Error, Submitted};
+use crate::pipeline::{Error, Submission, Submitted};
 use crate::proto::v1;
 use crate::proto::v1::event_service_server::EventService;
 
@@ -61,7 +61,7 @@ impl Events {
         for event in events {
             match context.intake.event(event) {
                 Ok(submission) => {
-                    places.push(results.len());
+                    places.push((results.len(), arrival_field(&submission)));
                     submissions.push(submission);
                     results.push(v1::EventResult::default());
                 }
@@ -69,20 +69,22 @@ impl Events {
             }
         }
         let request = options.map(|options| options.request);
-        let submitted = context.parts.pipeline.submit(submissions, request).await;
+        let submitted = context
+            .parts
+            .pipeline
+            .submit(submissions, request, clock_time)
+            .await
+            .map_err(|error| refusal(error, "clock_time"))?;
         if let Some(error) = common_error(&submitted)
             && (overload == Overload::FailsTheCall || !matches!(error, Error::Overloaded { .. }))
         {
             return Err(error.clone().into());
         }
-        for (place, submitted) in places.into_iter().zip(submitted) {
+        for ((place, field), submitted) in places.into_iter().zip(submitted) {
             results[place] = match submitted {
                 Ok(submitted) => self.result(submitted),
-                Err(error) => self.refused(error.into()),
+                Err(error) => self.refused(refusal(error, field)),
             };
-        }
-        if let Some(to) = clock_time {
-            context.parts.pipeline.advance(to).await?;
         }
         let metrics = &context.parts.metrics.ingest;
         metrics.batch_events.observe(results.len() as f64);
@@ -149,8 +151,9 @@ impl Events {
         let submissions = self.context.intake.identification(request)?;
         let link_status = if submissions.len() > 1 { v1::LinkStatus::Recorded } else { v1::LinkStatus::None };
         let mut last = None;
-        for submitted in self.context.parts.pipeline.submit(submissions, None).await {
-            if let Acceptance::Accepted(arrival) = submitted?.acceptance {
+        for submitted in self.context.parts.pipeline.submit(submissions, None, None).await? {
+            let submitted = submitted.map_err(|error| refusal(error, "arrival_time"))?;
+            if let Acceptance::Accepted(arrival) = submitted.acceptance {
                 last = Some(arrival);
             }
         }
@@ -191,6 +194,19 @@ impl EventService for Events {
     }
 }
 
+/// What says when an event arrived, in replay mode.
+fn arrival_field(submission: &Submission) -> &'static str {
+    if submission.arrival_time.is_some() { "arrival_time" } else { "time" }
+}
+
+/// Of an input whose arrival is the given field.
+fn refusal(error: Error, arrival_field: &str) -> Refusal {
+    match error {
+        Error::ReplayStepTooLarge { .. } => Refusal::from(error).at(arrival_field),
+        _ => error.into(),
+    }
+}
+
 /// The span in the largest unit of which it has at least one, to a tenth.
 fn rounded(span: Millis) -> String {
     const UNITS: [(&str, Millis); 4] =
@@ -201,10 +217,11 @@ fn rounded(span: Millis) -> String {
     }
 }
 
-/// The first error, if nothing was taken in.
+/// The first error, if nothing was taken in for a reason of the server's own.
 fn common_error(submitted: &[Result<Submitted, Error>]) -> Option<&Error> {
-    let all_failed = submitted.iter().all(Result::is_err);
-    submitted.first().filter(|_| all_failed)?.as_ref().err()
+    let of_the_server =
+        |result: &Result<_, Error>| result.as_ref().is_err_and(|error| !error.is_of_the_input());
+    submitted.first().filter(|_| submitted.iter().all(of_the_server))?.as_ref().err()
 }
 
 #[cfg(test)]

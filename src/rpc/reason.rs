@@ -78,6 +78,8 @@ reasons! {
     EventLate = "EVENT_LATE", InvalidArgument;
     /// An arrival time, and the server goes by the wall clock.
     ArrivalTimeRefused = "ARRIVAL_TIME_REFUSED", InvalidArgument;
+    /// A time is further ahead of the replay clock than one request may move it.
+    ReplayStepTooLarge = "REPLAY_STEP_TOO_LARGE", InvalidArgument;
     /// More items in a batch than permitted.
     BatchTooLarge = "BATCH_TOO_LARGE", ResourceExhausted;
     /// More reasons a score than permitted.

@@ -194,6 +194,55 @@ async fn identify_sets_traits_and_records_the_link() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_far_time_moves_a_replay_clock() {
+    const STEP: i64 = 10 * 86_400;
+    const YEAR_9998: i64 = 253_340_000_000;
+    let server = TestServer::start(&[("limits.replay_step", "10d")]).await;
+    let batch = |events, clock_time| v1::IngestRequest { events, score: None, clock_time };
+    let mut events = server.events();
+
+    // A clock that does not stand anywhere yet takes any time.
+    server.accept([event("ada", "page_view", 1_000_000_000)]).await;
+    let arrives =
+        |seconds| v1::Event { arrival_time: Some(at(seconds)), ..event("ada", "page_view", 1_000_000_001) };
+    let happens = |seconds| v1::Event { arrival_time: None, ..event("ada", "page_view", seconds) };
+    let mixed = vec![arrives(YEAR_9998), happens(1_000_000_000 + STEP + 1), arrives(1_000_000_001)];
+    let results = events.ingest(batch(mixed, None)).await.expect("taken").into_inner().results;
+    for (result, field) in results.iter().zip(["arrival_time", "time"]) {
+        let rejection = result.rejection.as_ref().expect("refused");
+        assert_eq!((rejection.reason.as_str(), rejection.field.as_str()), ("REPLAY_STEP_TOO_LARGE", field));
+        assert!(rejection.message.contains("limits.replay_step"), "{rejection:?}");
+    }
+    let as_of = results[2].as_of.expect("accepted");
+    assert_eq!(as_of.time, Some(at(1_000_000_001)));
+
+    // An event that is alone in its batch has a result all the same.
+    let results =
+        events.ingest(batch(vec![arrives(YEAR_9998)], None)).await.expect("taken").into_inner().results;
+    assert_eq!(results[0].status(), v1::EventStatus::Rejected);
+
+    let refused = batch(vec![arrives(1_000_000_002)], Some(at(YEAR_9998)));
+    let status = events.ingest(refused).await.expect_err("a far clock time");
+    assert_eq!(failure(&status), (Code::InvalidArgument, "REPLAY_STEP_TOO_LARGE".into()));
+    assert!(status.message().starts_with("clock_time: "), "{status:?}");
+    let far = v1::IdentifyRequest {
+        user_id: "ada".into(),
+        arrival_time: Some(at(YEAR_9998)),
+        ..v1::IdentifyRequest::default()
+    };
+    let status = events.identify(far).await.expect_err("a far arrival");
+    assert_eq!(failure(&status), (Code::InvalidArgument, "REPLAY_STEP_TOO_LARGE".into()));
+    assert!(status.message().starts_with("arrival_time: "), "{status:?}");
+    let profile = server.profiles().get_profile(v1::GetProfileRequest { user: user("ada") }).await;
+    assert_eq!(profile.expect("known").get_ref().event_count, 2, "a call that fails takes nothing in");
+
+    // Step by step, it gets anywhere.
+    events.ingest(batch(Vec::new(), Some(at(1_000_000_001 + STEP)))).await.expect("one step");
+    server.accept([event("ada", "page_view", 1_000_000_001 + 2 * STEP)]).await;
+    server.stop().await;
+}
+
 fn at(seconds: i64) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos: 0 }
 }
