@@ -14,12 +14,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compiler.include_source_info(true).include_imports(true).open_files(protos(Path::new(PACKAGE))?)?;
 
     // Reflection serves the set as compiled, comments included.
-    let set = PathBuf::from(env::var("OUT_DIR")?).join("tipoff.v1.bin");
-    fs::write(set, compiler.encode_file_descriptor_set())?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("tipoff.v1.bin"), compiler.encode_file_descriptor_set())?;
 
     tonic_prost_build::configure()
+        .build_server(false)
         // Sorted maps: what the server says, it says in one order.
         .btree_map(".")
+        .compile_fds(compiler.file_descriptor_set())?;
+
+    // The services decode in a way of their own: see `rpc::wire`.
+    let services = out.join("services");
+    fs::create_dir_all(&services)?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .extern_path(".tipoff.v1", "crate::proto::v1")
+        .extern_path(".tipoff.v1.IngestRequest", "crate::rpc::wire::IngestRequest")
+        .extern_path(".tipoff.v1.IngestStreamRequest", "crate::rpc::wire::IngestStreamRequest")
+        .codec_path("crate::rpc::wire::Codec")
+        .out_dir(services)
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -6,6 +6,7 @@
 #[expect(clippy::large_enum_variant, reason = "a stream message is built once and sent")]
 pub mod v1 {
     tonic::include_proto!("tipoff.v1");
+    include!(concat!(env!("OUT_DIR"), "/services/tipoff.v1.rs"));
 }
 
 /// The compiled protos with their comments, a `google.protobuf.FileDescriptorSet`.

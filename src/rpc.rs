@@ -13,6 +13,7 @@ pub mod reason;
 mod scoring_service;
 mod server;
 mod trigger_service;
+pub mod wire;
 
 pub use context::Services;
 pub use server::{Error as ServeError, Server, Transport};

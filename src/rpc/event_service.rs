@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::Stream;
+use prost::bytes::Bytes;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::context::Context;
 use super::convert::{as_of, features, model_score};
 use super::error::Refusal;
 use super::reason::Reason;
+use super::wire;
 use crate::engine::Acceptance;
 use crate::engine::time::Millis;
 use crate::pipeline::{Error, Submission, Submitted};
@@ -44,7 +46,7 @@ impl Events {
     /// Fails if nothing could be taken in for a reason of the server's own.
     async fn ingest(
         &self,
-        events: Vec<v1::Event>,
+        events: Vec<Bytes>,
         score: Option<v1::ScoreOptions>,
         clock_time: Option<prost_types::Timestamp>,
         overload: Overload,
@@ -59,7 +61,7 @@ impl Events {
         let mut results = Vec::with_capacity(events.len());
         let (mut submissions, mut places) = (Vec::with_capacity(events.len()), Vec::new());
         for event in events {
-            match context.intake.event(event) {
+            match context.intake.encoded_event(event) {
                 Ok(submission) => {
                     places.push((results.len(), arrival_field(&submission)));
                     submissions.push(submission);
@@ -167,9 +169,9 @@ impl EventService for Events {
 
     async fn ingest(
         &self,
-        request: Request<v1::IngestRequest>,
+        request: Request<wire::IngestRequest>,
     ) -> Result<Response<v1::IngestResponse>, Status> {
-        let v1::IngestRequest { events, score, clock_time } = request.into_inner();
+        let wire::IngestRequest { events, score, clock_time } = request.into_inner();
         match Events::ingest(self, events, score, clock_time, Overload::FailsTheCall).await {
             Ok(results) => Ok(Response::new(v1::IngestResponse { results })),
             Err(refusal) => Err(self.context.fail(refusal)),
@@ -178,7 +180,7 @@ impl EventService for Events {
 
     async fn ingest_stream(
         &self,
-        request: Request<Streaming<v1::IngestStreamRequest>>,
+        request: Request<Streaming<wire::IngestStreamRequest>>,
     ) -> Result<Response<Self::IngestStreamStream>, Status> {
         Ok(Response::new(Box::pin(stream::acknowledgements(self.clone(), request.into_inner()))))
     }

@@ -38,6 +38,8 @@ macro_rules! reasons {
 }
 
 reasons! {
+    /// Bytes that are not the message they should be, such as text that is not UTF-8.
+    Malformed = "MALFORMED", InvalidArgument;
     /// Neither a user id nor an anonymous id is given.
     UserIdMissing = "USER_ID_MISSING", InvalidArgument;
     /// A user, anonymous or event id is longer than permitted.

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use prost::Message;
+use prost::bytes::Bytes;
+
 use crate::clock::Clock;
 use crate::config::{ClockMode, Limits};
 use crate::engine::event::{Event, EventUid, UserId, Value};
@@ -33,6 +36,12 @@ pub struct Intake {
 impl Intake {
     pub fn new(limits: Limits, clock: Arc<Clock>) -> Self {
         Self { limits, clock }
+    }
+
+    /// Decodes an event and checks it.
+    pub fn encoded_event(&self, event: Bytes) -> Result<Submission, Refusal> {
+        let event = v1::Event::decode(event).map_err(|error| Refusal::new(Reason::Malformed, error))?;
+        self.event(event)
     }
 
     /// Checks an event. One without a time happened when it arrived.

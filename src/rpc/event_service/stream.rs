@@ -10,6 +10,7 @@ use super::{Events, Overload};
 use crate::proto::v1;
 use crate::rpc::error::Refusal;
 use crate::rpc::reason::Reason;
+use crate::rpc::wire;
 
 /// Batches of one stream under way: enough that a group commit has company.
 const MAX_UNDER_WAY: usize = 16;
@@ -18,7 +19,7 @@ type Acknowledgement = Result<v1::IngestStreamResponse, Status>;
 
 struct State {
     events: Events,
-    requests: Streaming<v1::IngestStreamRequest>,
+    requests: Streaming<wire::IngestStreamRequest>,
     under_way: FuturesOrdered<Pin<Box<dyn Future<Output = Acknowledgement> + Send>>>,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
     end: Option<End>,
@@ -34,7 +35,7 @@ enum End {
 /// stream: one who does not read is not read from.
 pub fn acknowledgements(
     events: Events,
-    requests: Streaming<v1::IngestStreamRequest>,
+    requests: Streaming<wire::IngestStreamRequest>,
 ) -> impl Stream<Item = Acknowledgement> + Send {
     let draining = Box::pin(events.context.parts.shutdown.clone().draining());
     let state = State { events, requests, under_way: FuturesOrdered::new(), draining, end: None };
@@ -74,8 +75,8 @@ impl State {
     }
 }
 
-async fn acknowledge(events: Events, request: v1::IngestStreamRequest) -> Acknowledgement {
-    let v1::IngestStreamRequest { batch_id, events: batch, score, clock_time } = request;
+async fn acknowledge(events: Events, request: wire::IngestStreamRequest) -> Acknowledgement {
+    let wire::IngestStreamRequest { batch_id, events: batch, score, clock_time } = request;
     match events.ingest(batch, score, clock_time, Overload::IsAnswered).await {
         Ok(results) => Ok(v1::IngestStreamResponse { batch_id, results }),
         Err(refusal) => Err(events.context.fail(refusal)),

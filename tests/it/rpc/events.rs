@@ -1,9 +1,12 @@
 use std::time::Duration;
 
+use prost::Message;
 use tipoff::proto::v1;
 use tipoff::proto::v1::value::Kind;
 use tokio_stream::StreamExt;
 use tonic::Code;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
 
 use super::failure;
@@ -240,6 +243,71 @@ async fn no_far_time_moves_a_replay_clock() {
     // Step by step, it gets anywhere.
     events.ingest(batch(Vec::new(), Some(at(1_000_000_001 + STEP)))).await.expect("one step");
     server.accept([event("ada", "page_view", 1_000_000_001 + 2 * STEP)]).await;
+    server.stop().await;
+}
+
+/// A batch whose events are bytes, as a client may send them that checks nothing.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Bytes {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    events: Vec<Vec<u8>>,
+}
+
+/// The same of a stream.
+#[derive(Clone, PartialEq, prost::Message)]
+struct StreamBytes {
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    events: Vec<Vec<u8>>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_does_not_decode_is_refused_alone() {
+    let server = TestServer::start(&[]).await;
+    let good = event("ada", "page_view", 1_000_000).encode_to_vec();
+    let not_utf8 = b"\x0a\x02\xff\xfe".to_vec();
+    let wrong_wire_type = b"\x08\x01".to_vec();
+    let cut_short = good[..good.len() - 1].to_vec();
+    let events = vec![good.clone(), not_utf8, wrong_wire_type, cut_short, good];
+    let check = |results: Vec<v1::EventResult>| {
+        use v1::EventStatus::{Accepted, Rejected};
+        let statuses: Vec<_> = results.iter().map(v1::EventResult::status).collect();
+        assert_eq!(statuses, [Accepted, Rejected, Rejected, Rejected, Accepted]);
+        for result in &results[1..4] {
+            let rejection = result.rejection.as_ref().expect("refused");
+            assert_eq!((rejection.reason.as_str(), rejection.retryable), ("MALFORMED", false));
+        }
+        let message = &results[1].rejection.as_ref().expect("refused").message;
+        assert!(message.contains("user_id") && message.contains("UTF-8"), "{message}");
+    };
+
+    let mut raw = tonic::client::Grpc::new(server.channel.clone());
+    raw.ready().await.expect("connected");
+    let path = PathAndQuery::from_static("/tipoff.v1.EventService/Ingest");
+    let codec = ProstCodec::<Bytes, v1::IngestResponse>::default();
+    let batch = Bytes { events: events.clone() };
+    let answer = raw.unary(tonic::Request::new(batch), path.clone(), codec).await.expect("taken");
+    check(answer.into_inner().results);
+
+    let codec = ProstCodec::<StreamBytes, v1::IngestStreamResponse>::default();
+    let batch = tokio_stream::once(StreamBytes { events });
+    let streamed = PathAndQuery::from_static("/tipoff.v1.EventService/IngestStream");
+    raw.ready().await.expect("connected");
+    let answer = raw.streaming(tonic::Request::new(batch), streamed, codec).await.expect("it opens");
+    check(answer.into_inner().message().await.expect("no failure").expect("acknowledged").results);
+
+    // What is wrong with the request itself fails the call, by the client's fault.
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Wrong {
+        #[prost(uint64, tag = "1")]
+        events: u64,
+    }
+    let codec = ProstCodec::<Wrong, v1::IngestResponse>::default();
+    raw.ready().await.expect("connected");
+    let status =
+        raw.unary(tonic::Request::new(Wrong { events: 1 }), path, codec).await.expect_err("no batch");
+    assert_eq!(failure(&status), (Code::InvalidArgument, "MALFORMED".into()));
+    let metrics = server.app().metrics().render().expect("it renders");
+    assert!(metrics.contains("tipoff_events_refused_total{reason=\"MALFORMED\"} 6"), "{metrics}");
     server.stop().await;
 }
 
