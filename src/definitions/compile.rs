@@ -1,6 +1,8 @@
 //! From a text to a plan, section by section.
 
-use toml::de::DeTable;
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
 
 use super::cel;
 use super::diagnostics::{Diagnostic, Diagnostics};
@@ -96,20 +98,67 @@ fn parse(source: &Source) -> Result<DeTable<'_>, Diagnostics> {
     let mut report = Report::default();
     for range in source.file_ranges() {
         let (_, errors) = DeTable::parse_recoverable(&source.text()[range.clone()]);
-        for error in errors {
-            let span = error.span().unwrap_or_default();
-            report.error(&(range.start + span.start..range.start + span.end), "", error.message());
-        }
+        report_syntax(source, range, &errors, &mut report);
     }
     report.finish(source)?;
 
     let mut report = Report::default();
     let (entries, errors) = DeTable::parse_recoverable(source.text());
-    for error in errors {
-        report.error(&error.span().unwrap_or_default(), "", error.message());
-    }
+    report_syntax(source, 0..source.text().len(), &errors, &mut report);
     report.finish(source)?;
     Ok(entries.into_inner())
+}
+
+/// Reports the first error in a part of the text: those behind it are mostly of its making.
+fn report_syntax(source: &Source, part: Range<usize>, errors: &[toml::de::Error], report: &mut Report) {
+    let spans = errors.iter().map(|error| (error.span().unwrap_or_default(), error));
+    let Some((span, error)) = spans.min_by_key(|(span, _)| span.start) else { return };
+    let in_text = |span: Range<usize>| part.start + span.start..part.start + span.end;
+    let mut message = error.message().to_owned();
+    if message == DUPLICATE_KEY
+        && let Some(first) = first_definition(&source.text()[part.clone()], &span)
+    {
+        let first = source.diagnose(in_text(first), String::new(), String::new(), None);
+        let file = first.file.map(|file| format!("{file}, ")).unwrap_or_default();
+        message = format!("{message}: first defined in {file}line {}", first.line);
+    }
+    report.error(&in_text(span), "", message);
+}
+
+/// What the parser says of a key or a table that was there before.
+const DUPLICATE_KEY: &str = "duplicate key";
+
+/// Where the key or table that stands at `again` was before, if it is found.
+fn first_definition(text: &str, again: &Range<usize>) -> Option<Range<usize>> {
+    let line_start = text[..again.start].rfind('\n').map_or(0, |newline| newline + 1);
+    let (before, _) = DeTable::parse_recoverable(&text[..line_start]);
+    let line = text[line_start..].lines().next()?;
+    if line.trim_start().starts_with('[') {
+        let (header, _) = DeTable::parse_recoverable(line);
+        return same_table(before.get_ref(), header.get_ref());
+    }
+    // The table it stands in is open still: the last key of this name is in it.
+    let name = text.get(again.clone())?.trim_matches(['"', '\'']);
+    last_key(before.get_ref(), name)
+}
+
+/// Where the one table that `header` names stands in `entries`.
+fn same_table(entries: &DeTable<'_>, header: &DeTable<'_>) -> Option<Range<usize>> {
+    let (name, rest) = header.iter().next()?;
+    let (key, value) = entries.get_key_value(&**name.get_ref())?;
+    match rest.get_ref() {
+        DeValue::Table(rest) if !rest.is_empty() => same_table(value.get_ref().as_table()?, rest),
+        _ => Some(key.span()),
+    }
+}
+
+fn last_key(entries: &DeTable<'_>, name: &str) -> Option<Range<usize>> {
+    let keys = entries.iter().flat_map(|(key, value)| {
+        let here = (key.get_ref() == name).then(|| key.span());
+        let below = value.get_ref().as_table().and_then(|entries| last_key(entries, name));
+        [here, below]
+    });
+    keys.flatten().max_by_key(|span| span.start)
 }
 
 fn time_bounds(root: &Table<'_>, cx: &mut Context<'_>) -> (TimeBounds, Canonical) {

@@ -438,8 +438,28 @@ of = = 3
 "#,
         expect![[r#"
             1:12 : unclosed table, expected `]`
-            3:6 : extra `=`, expected nothing
-            3:8 : unexpected key or value, expected newline, `#`
+        "#]],
+    );
+    check(
+        "[features.x]\naggregate = count\nof = \"a\"\nwindow = \"1d\"\n",
+        expect![[r#"
+            2:13 : string values must be quoted, expected literal string
+        "#]],
+    );
+}
+
+#[test]
+fn duplicates() {
+    check(
+        "[labels.x]\nof = \"b\"\n[features.x]\nof = \"a\"\nwhere = \"\"\n\"of\" = \"b\"\n",
+        expect![[r#"
+            6:1 : duplicate key: first defined in line 4
+        "#]],
+    );
+    check(
+        "[features.x]\nof = \"a\"\n[labels.x]\nof = \"b\"\n[features . \"x\"]\nof = \"c\"\n",
+        expect![[r#"
+            5:13 : duplicate key: first defined in line 1
         "#]],
     );
 }
