@@ -97,12 +97,12 @@ impl Settings {
     /// As [`Settings::take`], within bounds.
     pub fn take_within<T>(&mut self, key: &str, bounds: RangeInclusive<T>) -> T
     where
-        T: Setting + PartialOrd + fmt::Debug,
+        T: Setting + PartialOrd,
     {
         let value: T = self.take(key);
         if !bounds.contains(&value) {
-            let (low, high) = (bounds.start(), bounds.end());
-            self.refuse(key, format_args!("{value:?} is not within {low:?} to {high:?}"));
+            let (value, low, high) = (value.show(), bounds.start().show(), bounds.end().show());
+            self.refuse(key, format_args!("{value} is not within {low} to {high}"));
         }
         value
     }
@@ -178,7 +178,7 @@ impl Settings {
             .keys()
             .map(|known| (edits(key, known), known))
             .min()
-            .filter(|(edits, _)| *edits <= SIMILAR_EDITS.max(key.len() / 4));
+            .filter(|((edits, _), _)| *edits <= SIMILAR_EDITS.max(key.len() / 4));
         let message = match nearest {
             Some((_, known)) => format!("unknown key `{key}`; did you mean `{known}`?"),
             None => format!("unknown key `{key}`"),
@@ -198,11 +198,12 @@ fn walk(table: &DeTable<'_>, prefix: &str, leaf: &mut impl FnMut(String, &DeValu
     }
 }
 
-/// How far `key` is from `known`; the right name in the wrong section is near.
-fn edits(key: &str, known: &str) -> usize {
+/// How far `key` is from `known`: the right name in the wrong section counts
+/// as one edit, and among those the nearest section.
+fn edits(key: &str, known: &str) -> (usize, usize) {
     let whole = strsim::damerau_levenshtein(key, known);
     let last = |key: &str| key.rsplit('.').next().map(str::to_owned);
-    if last(key) == last(known) { whole.min(1) } else { whole }
+    (if last(key) == last(known) { whole.min(1) } else { whole }, whole)
 }
 
 fn article(kind: &str) -> String {

@@ -70,7 +70,7 @@ fn relative_paths_in_a_file_count_from_its_directory() {
 #[test]
 fn unknown_keys_are_refused_with_the_nearest() {
     check(
-        "lissten = 1\n\n[server]\n  lisen = \"127.0.0.1:1\"\n[servre]\ntoken = \"x\"\n[clock]\n[log.color]\nüber = 1",
+        "lissten = 1\n\n[server]\n  lisen = \"127.0.0.1:1\"\n[servre]\ntoken = \"x\"\n[clock]\n[log.color]\nüber = 1\n[stroe]\ndirectory = \"x\"",
         &[("TIPOFF__PIPELINE__WORKER", "2"), ("TIPOFF__", "")],
         &[("batch_events", "3")],
         expect![[r#"
@@ -80,6 +80,7 @@ fn unknown_keys_are_refused_with_the_nearest() {
             /etc/tipoff.toml:7:2: unknown key `clock`; did you mean `pipeline.clock`?
             /etc/tipoff.toml:9:1: invalid unquoted key, expected letters, numbers, `-`, `_`
             /etc/tipoff.toml:9:1: unknown key `log.color.über`
+            /etc/tipoff.toml:11:1: unknown key `stroe.directory`; did you mean `store.directory`?
             environment TIPOFF__: unknown key ``
             environment TIPOFF__PIPELINE__WORKER: unknown key `pipeline.worker`; did you mean `pipeline.workers`?
             flag for batch_events: unknown key `batch_events`; did you mean `limits.batch_events`?"#]],
@@ -108,7 +109,12 @@ queue_events = [1]
 level = "tipoff=loud"
 "#,
         &[],
-        &[("limits.number_magnitude", "NaN"), ("pipeline.clock", "Replay"), ("limits.header_bytes", "2MiB")],
+        &[
+            ("limits.number_magnitude", "NaN"),
+            ("pipeline.clock", "Replay"),
+            ("limits.header_bytes", "2MiB"),
+            ("store.view_cache_bytes", "0GiB"),
+        ],
         expect![[r#"
             /etc/tipoff.toml:2:1: `limits` is a section
             /etc/tipoff.toml:4:1: `server.listen`: expected an address and port such as "127.0.0.1:7600" or "[::1]:7600"
@@ -117,13 +123,14 @@ level = "tipoff=loud"
             /etc/tipoff.toml:8:1: unknown key `server.token.a`; did you mean `server.token`?
             /etc/tipoff.toml:10:1: `store.durability`: "maybe" is not one of "fsync", "interval", "memory"
             /etc/tipoff.toml:11:1: `store.segment_bytes`: expected a size such as "512B", "64KiB" or "4MiB"
-            /etc/tipoff.toml:12:1: `store.group_window`: 3600s is not within 0ns to 100ms
+            /etc/tipoff.toml:12:1: `store.group_window`: 1h is not within 0ms to 100ms
             /etc/tipoff.toml:14:1: `pipeline.workers`: expected a whole number
             /etc/tipoff.toml:15:1: `pipeline.queue_events` cannot be an array
             /etc/tipoff.toml:17:1: `log.level`: error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5
             flag for limits.header_bytes: `limits.header_bytes`: 2MiB is not within 1KiB to 1MiB
             flag for limits.number_magnitude: `limits.number_magnitude`: NaN is not within 1.0 to 1e100
-            flag for pipeline.clock: `pipeline.clock`: "Replay" is not one of "wall", "replay""#]],
+            flag for pipeline.clock: `pipeline.clock`: "Replay" is not one of "wall", "replay"
+            flag for store.view_cache_bytes: `store.view_cache_bytes`: 0B is not within 1MiB to 1024GiB"#]],
     );
 }
 

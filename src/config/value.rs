@@ -20,12 +20,17 @@ pub enum Raw {
 }
 
 /// What a key can hold.
-pub trait Setting: Sized {
+pub trait Setting: fmt::Debug + Sized {
     /// Names the type in messages: "expected …".
     const EXPECTED: &'static str;
 
     /// `None` if `raw` is not such a value.
     fn read(raw: &Raw) -> Option<Self>;
+
+    /// As it would be written.
+    fn show(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 /// A number of bytes.
@@ -52,8 +57,8 @@ const SIZE_UNITS: [(&str, u32); 4] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("B
 /// As written in a configuration, in the largest unit that divides it.
 impl fmt::Debug for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, shift) =
-            SIZE_UNITS.into_iter().find(|(_, shift)| self.0.trailing_zeros() >= *shift).unwrap_or(("B", 0));
+        let divides = |shift: u32| self.0 != 0 && self.0.trailing_zeros() >= shift;
+        let (unit, shift) = SIZE_UNITS.into_iter().find(|(_, shift)| divides(*shift)).unwrap_or(("B", 0));
         write!(f, "{}{unit}", self.0 >> shift)
     }
 }
@@ -131,6 +136,10 @@ impl Setting for Duration {
     fn read(raw: &Raw) -> Option<Self> {
         let span: Millis = raw.as_text()?.parse().ok()?;
         u64::try_from(span.as_millis()).ok().map(Self::from_millis)
+    }
+
+    fn show(&self) -> String {
+        i64::try_from(self.as_millis()).map_or_else(|_| format!("{self:?}"), |ms| Millis::new(ms).to_string())
     }
 }
 
