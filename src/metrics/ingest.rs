@@ -1,6 +1,6 @@
 //! What becomes of events.
 
-use prometheus::{Histogram, IntCounter, Result, exponential_buckets};
+use prometheus::{Histogram, IntCounter, IntCounterVec, Result, exponential_buckets};
 
 use super::register::Register;
 use crate::rpc::reason::Reason;
@@ -12,8 +12,8 @@ pub struct Ingest {
     pub duplicate: IntCounter,
     pub late: IntCounter,
     pub rejected: IntCounter,
-    /// By [`Reason`], late ones included.
-    refused: Vec<IntCounter>,
+    /// By the name of the [`Reason`], late ones included.
+    refused: IntCounterVec,
     /// Events in a batch.
     pub batch_events: Histogram,
     /// From a batch's arrival to its acknowledgement.
@@ -29,12 +29,16 @@ impl Ingest {
             "Events that were late or rejected, by reason.",
             &["reason"],
         )?;
+        // Each is there from the start, so that its first event shows as a rise.
+        for reason in Reason::OF_EVENTS {
+            refused.with_label_values(&[reason.name()]);
+        }
         Ok(Self {
             accepted: events.with_label_values(&["accepted"]),
             duplicate: events.with_label_values(&["duplicate"]),
             late: events.with_label_values(&["late"]),
             rejected: events.with_label_values(&["rejected"]),
-            refused: Reason::ALL.iter().map(|reason| refused.with_label_values(&[reason.name()])).collect(),
+            refused,
             batch_events: register.histogram(
                 "tipoff_batch_events",
                 "Events in a batch.",
@@ -53,6 +57,6 @@ impl Ingest {
             Reason::EventLate => self.late.inc(),
             _ => self.rejected.inc(),
         }
-        self.refused[reason as usize].inc();
+        self.refused.with_label_values(&[reason.name()]).inc();
     }
 }

@@ -96,6 +96,15 @@ fn refusals_are_counted_by_result_and_reason() {
 }
 
 #[test]
+fn only_reasons_that_an_event_can_be_refused_for_have_a_series() {
+    let reasons = samples(&metrics(), "tipoff_events_refused_total");
+    for (reason, is_there) in [("EVENT_LATE", true), ("MALFORMED", true), ("MODEL_UNKNOWN", false)] {
+        let line = format!("tipoff_events_refused_total{{reason=\"{reason}\"}} 0");
+        assert_eq!(reasons.contains(&line), is_there, "{reason}");
+    }
+}
+
+#[test]
 fn trigger_actions_are_counted_where_they_belong() {
     let metrics = metrics();
     let id = FiringId(1);

@@ -122,6 +122,36 @@ reasons! {
     TokenWrong = "TOKEN_WRONG", Unauthenticated;
 }
 
+impl Reason {
+    /// What a single event of a batch can be refused for.
+    pub const OF_EVENTS: [Self; 24] = [
+        Self::Malformed,
+        Self::UserIdMissing,
+        Self::IdTooLong,
+        Self::IdControlCharacter,
+        Self::EventTypeMissing,
+        Self::EventTypeTooLong,
+        Self::EventTypeControlCharacter,
+        Self::TooManyProperties,
+        Self::PropertyNameMissing,
+        Self::PropertyNameTooLong,
+        Self::PropertyNameControlCharacter,
+        Self::ValueMissing,
+        Self::ValueTooLong,
+        Self::NumberNotFinite,
+        Self::NumberOutOfRange,
+        Self::TimeInvalid,
+        Self::TimeOutOfRange,
+        Self::EventInFuture,
+        Self::EventLate,
+        Self::ArrivalTimeRefused,
+        Self::ReplayStepTooLarge,
+        Self::Overloaded,
+        Self::StoreFailed,
+        Self::Draining,
+    ];
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
