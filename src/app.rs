@@ -367,8 +367,14 @@ fn load_definitions(config: &Config) -> Result<Plan, Error> {
 /// whose artifacts are all broken keeps the server from starting.
 fn open_registry(config: &Config, plan: &Arc<Plan>) -> Result<Registry, Error> {
     let (registry, refused) = Registry::open(&config.models.directory, plan.clone());
-    for refused in &refused {
-        tracing::warn!(model = %refused.model, version = refused.version, reason = %refused.reason, "model refused");
+    for Refused { model, version, reason } in &refused {
+        match **reason {
+            registry::Error::NoArtifact => {
+                let directory = config.models.directory.display();
+                tracing::info!(%model, %directory, "model not trained yet: it gives no scores");
+            }
+            _ => tracing::warn!(%model, version, %reason, "model refused"),
+        }
     }
     let is_broken = |entry: &registry::Entry| {
         entry.stable.is_none() && entry.refused.iter().any(|refused| refused.version.is_some())

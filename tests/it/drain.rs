@@ -161,6 +161,7 @@ fn a_port_that_is_taken_leaves_a_store_that_opens() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(&taken), "{said}");
+    assert!(said.contains("not trained yet") && !said.contains("WARN"), "{said}");
     drop(Process::start(directory.path(), &[]));
 }
 
