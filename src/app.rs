@@ -39,16 +39,19 @@ pub struct App {
 }
 
 /// What kept the server from starting, or from going on.
+///
+/// A message holds its causes, so none of them is a `source`: whoever prints
+/// the chain would print it twice.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{0}")]
     Definitions(Diagnostics),
     #[error("models that do not load:{}", listed(.0))]
     Models(Vec<Refused>),
-    #[error("store {directory}: {source}", directory = .directory.display())]
-    Store { directory: PathBuf, source: store::Error },
-    #[error("store {directory}: {source}", directory = .directory.display())]
-    Recovery { directory: PathBuf, source: pipeline::RecoveryError },
+    #[error("store {directory}: {error}", directory = .directory.display())]
+    Store { directory: PathBuf, error: store::Error },
+    #[error("store {directory}: {error}", directory = .directory.display())]
+    Recovery { directory: PathBuf, error: pipeline::RecoveryError },
     #[error(
         "store {directory} goes by the {stored} clock, the configuration says {configured}: set \
          `pipeline.clock = {stored:?}`, or name another `store.directory`",
@@ -56,13 +59,13 @@ pub enum Error {
     )]
     Clock { directory: PathBuf, stored: String, configured: &'static str },
     #[error("control log: {0}")]
-    Control(#[from] delivery::CursorError),
+    Control(delivery::CursorError),
     #[error("outbox: {0}")]
-    Outbox(#[from] delivery::Error),
+    Outbox(delivery::Error),
     #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
-    #[error("cannot listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    Metrics(prometheus::Error),
+    #[error("cannot listen on {address}: {error}")]
+    Listen { address: SocketAddr, error: std::io::Error },
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
     #[error(transparent)]
@@ -113,7 +116,8 @@ impl App {
         let plan = Arc::new(load_definitions(&config)?);
         let transport = rpc::Transport::build(&config)?;
         let registry = open_registry(&config, &plan)?;
-        let metrics = Arc::new(Metrics::new(&plan, config.pipeline.workers, config.pipeline.clock)?);
+        let metrics = Metrics::new(&plan, config.pipeline.workers, config.pipeline.clock);
+        let metrics = Arc::new(metrics.map_err(Error::Metrics)?);
         metrics.store.opened(config.store.durability.name());
 
         let (store, recovery) = open_store(&config, &metrics)?;
@@ -205,12 +209,9 @@ impl Start {
         check_clock(&config, recovered.clock.take())?;
         let committed = Arc::new(CommittedEnd::new(recovery.log_end()));
         let outbox_worker = config.pipeline.workers as u16;
-        let outbox = Arc::new(Outbox::open(
-            store.clone(),
-            committed.clone(),
-            outbox_worker,
-            config.delivery.max_firings,
-        )?);
+        let outbox =
+            Outbox::open(store.clone(), committed.clone(), outbox_worker, config.delivery.max_firings);
+        let outbox = Arc::new(outbox.map_err(Error::Outbox)?);
         outbox.push(std::mem::take(&mut recovered.firings));
         let cursors = Arc::new(Cursors::new(
             store.clone(),
@@ -413,7 +414,7 @@ fn open_store(config: &Config, metrics: &Arc<Metrics>) -> Result<(Arc<Store>, Re
         );
     }
     let (store, recovery) = Store::open(&config.store.directory, options)
-        .map_err(|source| Error::Store { directory: config.store.directory.clone(), source })?;
+        .map_err(|error| Error::Store { directory: config.store.directory.clone(), error })?;
     if let Some(reason) = recovery.views_dropped() {
         tracing::warn!(reason, "the views are made anew from the log");
     }
@@ -432,8 +433,8 @@ fn recover(
     recovery: Recovery,
 ) -> Result<(Recovered, Recovery), Error> {
     let started = Instant::now();
-    let of_store = |source| Error::Store { directory: config.store.directory.clone(), source };
-    let of_recovery = |source| Error::Recovery { directory: config.store.directory.clone(), source };
+    let of_store = |error| Error::Store { directory: config.store.directory.clone(), error };
+    let of_recovery = |error| Error::Recovery { directory: config.store.directory.clone(), error };
     let known = match delivery::stored_definitions(store) {
         Err(store::Error::ViewDamaged { .. }) => None,
         known => known.map_err(of_store)?,
@@ -492,11 +493,11 @@ async fn record_start(
         Control::Definitions { digest: plan.digest.to_string(), source: plan.source.to_string() },
         Control::Models { serving },
     ];
-    Ok(cursors.record(&controls).await?)
+    cursors.record(&controls).await.map_err(Error::Control)
 }
 
 async fn bind(address: SocketAddr, max_connections: usize) -> Result<Connections, Error> {
-    Connections::bind(address, max_connections).await.map_err(|source| Error::Listen { address, source })
+    Connections::bind(address, max_connections).await.map_err(|error| Error::Listen { address, error })
 }
 
 fn local(connections: &Connections) -> Result<SocketAddr, Error> {

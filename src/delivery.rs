@@ -36,8 +36,8 @@ pub struct Queued {
 pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
-    #[error("firing {token} in the outbox: {source}")]
-    Stored { token: Token, source: codec::Error },
+    #[error("firing {token} in the outbox: {error}")]
+    Stored { token: Token, error: codec::Error },
     #[error("{0:?} is not a resume token of this server")]
     Token(String),
 }

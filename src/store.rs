@@ -366,7 +366,7 @@ fn spawn(
     let start = |error| Error::Io {
         action: "start a thread for",
         path: LOG_DIRECTORY.into(),
-        source: Arc::new(error),
+        error: Arc::new(error),
     };
     let views = thread::Builder::new().name("store-views".into()).spawn(view_thread).map_err(start)?;
     let commit =

@@ -143,7 +143,7 @@ impl Outbox {
                 return Ok(page);
             }
             let token = Token::from_key(&key).ok_or_else(|| Error::Token(format!("{key:02x?}")))?;
-            let firing = decode_firing(&value).map_err(|source| Error::Stored { token, source })?;
+            let firing = decode_firing(&value).map_err(|error| Error::Stored { token, error })?;
             page.next = token;
             if wanted(&firing) {
                 page.firings.push(Queued { token, firing });

@@ -37,10 +37,10 @@ pub struct Recovered {
 pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
-    #[error("profile of user {user} in the views: {source}")]
-    Profile { user: String, source: engine::codec::Error },
-    #[error("log entry at {position}: {source}")]
-    Record { position: LogPosition, source: record::Error },
+    #[error("profile of user {user} in the views: {error}")]
+    Profile { user: String, error: engine::codec::Error },
+    #[error("log entry at {position}: {error}")]
+    Record { position: LogPosition, error: record::Error },
 }
 
 impl Error {
@@ -99,7 +99,7 @@ pub fn recover(plan: &Plan, recovery: &Recovery) -> Result<Recovered, Error> {
         let (position, entry) = entry?;
         seen(entry.virtual_shard, entry.sequence);
         let record =
-            record::decode(plan, &entry.payload).map_err(|source| Error::Record { position, source })?;
+            record::decode(plan, &entry.payload).map_err(|error| Error::Record { position, error })?;
         let (user, step) = match record {
             Record::Step(user, step) => (user, step),
             Record::Control(Control::Acknowledged { subscription, token }) => {
@@ -138,11 +138,10 @@ pub fn recover(plan: &Plan, recovery: &Recovery) -> Result<Recovered, Error> {
 
 fn stored_profile(plan: &Plan, key: &[u8], value: &[u8]) -> Result<(UserId, Profile), Error> {
     let key = String::from_utf8_lossy(key).into_owned();
-    let profile =
-        decode_profile(plan, value).map_err(|source| Error::Profile { user: key.clone(), source })?;
+    let profile = decode_profile(plan, value).map_err(|error| Error::Profile { user: key.clone(), error })?;
     let user = UserId::from_key(&key).ok_or(Error::Profile {
         user: key,
-        source: engine::codec::Error::Invalid { at: 0, what: "user key" },
+        error: engine::codec::Error::Invalid { at: 0, what: "user key" },
     })?;
     Ok((user, profile))
 }

@@ -43,7 +43,7 @@ pub enum Error {
     #[error("{file} does not have the SHA-256 of the manifest")]
     WrongChecksum { file: String },
     #[error("forest.json: {0}")]
-    Forest(#[from] forest::Error),
+    Forest(forest::Error),
     #[error("the model reads {n_inputs} inputs, the manifest lists {n_features} features")]
     WrongNumberOfFeatures { n_inputs: usize, n_features: usize },
     #[error("the feature {feature:?} is listed twice")]

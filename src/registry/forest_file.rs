@@ -100,7 +100,7 @@ pub fn read(content: &[u8]) -> Result<Forest, Error> {
         });
         trees.push(Tree { nodes: nodes.collect::<Result<_, _>>()? });
     }
-    Ok(Forest::new(form.n_inputs, form.base, trees)?)
+    Forest::new(form.n_inputs, form.base, trees).map_err(Error::Forest)
 }
 
 impl NodeForm {

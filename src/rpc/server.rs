@@ -50,12 +50,12 @@ pub struct Server {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{}: {source}", path.display())]
-    Tls { path: PathBuf, source: io::Error },
+    #[error("{}: {error}", path.display())]
+    Tls { path: PathBuf, error: io::Error },
     #[error("TLS: {}", chain(.0))]
     TlsMaterial(transport::Error),
     #[error("reflection: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
+    Reflection(tonic_reflection::server::Error),
     #[error("gRPC: {}", chain(.0))]
     Serve(transport::Error),
 }
@@ -116,8 +116,14 @@ impl Server {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         let router = router
-            .add_service(InterceptedService::new(reflection().build_v1()?, guard.clone()))
-            .add_service(InterceptedService::new(reflection().build_v1alpha()?, guard));
+            .add_service(InterceptedService::new(
+                reflection().build_v1().map_err(Error::Reflection)?,
+                guard.clone(),
+            ))
+            .add_service(InterceptedService::new(
+                reflection().build_v1alpha().map_err(Error::Reflection)?,
+                guard,
+            ));
         Ok(Self { router, health, shutdown })
     }
 
@@ -155,7 +161,7 @@ async fn report(health: &HealthReporter, status: ServingStatus) {
 }
 
 fn tls_config(tls: &config::Tls) -> Result<ServerTlsConfig, Error> {
-    let read = |path: &PathBuf| fs::read(path).map_err(|source| Error::Tls { path: path.clone(), source });
+    let read = |path: &PathBuf| fs::read(path).map_err(|error| Error::Tls { path: path.clone(), error });
     let identity = Identity::from_pem(read(&tls.cert_file)?, read(&tls.key_file)?);
     Ok(ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE_TIMEOUT))
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use super::log::{LogPosition, StoreId};
 use super::views::View;
 
-/// Cloned to every commit of a failed group, hence the shared sources.
+/// Cloned to every commit of a failed group, hence the shared causes.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot {action} {path:?}: {source}")]
-    Io { action: &'static str, path: PathBuf, source: Arc<io::Error> },
+    #[error("cannot {action} {path:?}: {error}")]
+    Io { action: &'static str, path: PathBuf, error: Arc<io::Error> },
 
     #[error("store option {field} {reason}")]
     Option { field: &'static str, reason: String },
@@ -127,14 +127,14 @@ pub enum Fault {
 impl Error {
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { action, path, source: Arc::new(source) }
+        move |error| Self::Io { action, path, error: Arc::new(error) }
     }
 
     pub(super) fn is_out_of_space(&self) -> bool {
         match self {
             Self::NoSpace => true,
-            Self::Io { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            Self::Io { error, .. } => {
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
             _ => false,
         }

@@ -62,3 +62,14 @@ async fn refuse_clock(directory: &Path, clock: &str) {
     };
     assert!(matches!(error, Error::Clock { .. }) && error.is_of_what_was_given(), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_a_server_from_starting_is_told_once() {
+    let directory = TestServer::start(&[]).await.stop().await;
+    std::fs::remove_dir_all(directory.path().join("store")).expect("removed");
+    std::fs::write(directory.path().join("store"), "a file").expect("written");
+    let Err(error) = App::start(config(directory.path(), &[])).await else { panic!("a file is no store") };
+    let (alone, chain) = (error.to_string(), format!("{:#}", anyhow::Error::new(error)));
+    assert_eq!(alone, chain);
+    assert!(alone.contains("os error"), "{alone}");
+}
