@@ -44,7 +44,7 @@ pub struct App {
 /// the chain would print it twice.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{0}")]
+    #[error("wrong definitions:\n{0}")]
     Definitions(Diagnostics),
     #[error("models that do not load:{}", listed(.0))]
     Models(Vec<Refused>),
@@ -84,7 +84,7 @@ impl Error {
             Self::Definitions(_)
                 | Self::Models(_)
                 | Self::Clock { .. }
-                | Self::Rpc(rpc::ServeError::Tls { .. } | rpc::ServeError::TlsMaterial(_))
+                | Self::Rpc(rpc::ServeError::Tls { .. } | rpc::ServeError::TlsMaterial { .. })
         )
     }
 }
@@ -279,7 +279,6 @@ impl Start {
             tokio::spawn(async move { Ok(rpc.serve(grpc).await?) }),
             tokio::spawn(async move { web::serve(http, pages, http_shutdown).await.map_err(Error::Http) }),
         ];
-        tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
         Ok(App {
             grpc: grpc_address,
             http: http_address,

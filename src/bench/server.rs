@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Args, model};
+use crate::cli::outcome::usage;
 use crate::definitions;
 
 const DEFINITIONS: &str = include_str!("../../examples/shop.toml");
@@ -35,7 +36,11 @@ impl BenchServer {
                 path("definitions.toml")
             }
         };
-        model::publish_all(&path("models"), &definitions::load(&definitions_file)?, args.seed)?;
+        model::publish_all(
+            &path("models"),
+            &definitions::load(&definitions_file).map_err(usage)?,
+            args.seed,
+        )?;
         let setting = |key: &str, value: PathBuf| format!("{key}={}", value.display());
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", "--drain-on-stdin-eof"])

@@ -55,6 +55,9 @@ pub fn run(args: Args) -> Result<()> {
                 std::process::exit(EXIT_FORCED);
             }
         };
+        // Not before a signal drains: whoever reads this may send one.
+        let (grpc, http) = (app.grpc(), app.http());
+        tracing::info!(%grpc, %http, "serving");
         if args.drain_on_stdin_eof {
             let shutdown = app.shutdown().clone();
             // A thread of its own: such a read cannot be cancelled.

@@ -52,8 +52,8 @@ pub struct Server {
 pub enum Error {
     #[error("{}: {error}", path.display())]
     Tls { path: PathBuf, error: io::Error },
-    #[error("TLS: {}", chain(.0))]
-    TlsMaterial(transport::Error),
+    #[error("{}, {}: no certificate and its key: {}", cert_file.display(), key_file.display(), chain(error))]
+    TlsMaterial { cert_file: PathBuf, key_file: PathBuf, error: transport::Error },
     #[error("reflection: {0}")]
     Reflection(tonic_reflection::server::Error),
     #[error("gRPC: {}", chain(.0))]
@@ -73,7 +73,11 @@ impl Transport {
             .http2_keepalive_interval(Some(settings.keepalive_interval))
             .http2_keepalive_timeout(Some(settings.keepalive_timeout));
         if let Some(tls) = &settings.tls {
-            server = server.tls_config(tls_config(tls)?).map_err(Error::TlsMaterial)?;
+            server = server.tls_config(tls_config(tls)?).map_err(|error| Error::TlsMaterial {
+                cert_file: tls.cert_file.clone(),
+                key_file: tls.key_file.clone(),
+                error,
+            })?;
         }
         Ok(Self(server))
     }

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::*;
 use crate::proto::v1::event_service_server::{EventService, EventServiceServer};
 use crate::rpc::error::Refusal;
+use crate::rpc::wire;
 
 type Stream<T> = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
 
@@ -29,10 +30,10 @@ impl EventService for Full {
 
     async fn ingest_stream(
         &self,
-        requests: Request<Streaming<v1::IngestStreamRequest>>,
+        requests: Request<Streaming<wire::IngestStreamRequest>>,
     ) -> Result<Response<Self::IngestStreamStream>, Status> {
         let answers = requests.into_inner().map(|request| {
-            let v1::IngestStreamRequest { batch_id, events, .. } = request?;
+            let wire::IngestStreamRequest { batch_id, events, .. } = request?;
             Ok(v1::IngestStreamResponse { batch_id, results: refused(&events, Reason::Overloaded) })
         });
         Ok(Response::new(Box::pin(answers)))
@@ -40,7 +41,7 @@ impl EventService for Full {
 
     async fn ingest(
         &self,
-        request: Request<v1::IngestRequest>,
+        request: Request<wire::IngestRequest>,
     ) -> Result<Response<v1::IngestResponse>, Status> {
         let call = 1 + self.calls.fetch_add(1, Ordering::Relaxed);
         let events = request.into_inner().events;
@@ -61,7 +62,7 @@ impl EventService for Full {
     }
 }
 
-fn refused(events: &[v1::Event], reason: Reason) -> Vec<v1::EventResult> {
+fn refused<T>(events: &[T], reason: Reason) -> Vec<v1::EventResult> {
     let result = v1::EventResult {
         status: v1::EventStatus::Rejected.into(),
         rejection: Some(Refusal::new(reason, "not now").into_rejection()),
