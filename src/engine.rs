@@ -163,20 +163,22 @@ impl Engine<'_> {
         input: &Input,
         as_of: Arrival,
     ) -> Option<Decision> {
-        let bound = match input {
-            Input::Event(event) => Some(self.plan.bind(event)),
+        let now = as_of.time;
+        let kind = match input {
+            Input::Event(event) => Some(self.plan.event_types.index_of(&event.kind)),
             Input::Timers => None,
             Input::Traits(_) | Input::Link { .. } => return None,
         };
-        let now = as_of.time;
-        let is_scored = |model: usize| match &bound {
-            Some(event) => self.plan.models[model].score_on.iter().any(|selector| selector.matches(event)),
+        let is_scored = |model: usize| match kind {
+            Some(kind) => self.plan.models[model].score_on.iter().any(|selector| selector.matches(kind)),
             None => profile.models[model].next_rescore.is_some_and(|due| due <= now),
         };
         let scored: Vec<usize> = (0..self.plan.models.len()).filter(|&model| is_scored(model)).collect();
-        if scored.is_empty() && bound.is_some() {
-            return None;
-        }
+        let bound = match input {
+            Input::Event(_) if scored.is_empty() => return None,
+            Input::Event(event) => Some(self.plan.bind(event)),
+            _ => None,
+        };
 
         let vector = profile.read(self.plan, now);
         let mut known = profile.last_scores();
@@ -316,9 +318,8 @@ fn fold_event(plan: &Plan, profile: &mut Profile, event: &BoundEvent<'_>, now: T
     }
     let nothing = vector::Vector::default();
     let scope = Scope { event: Some(event), vector: &nothing, traits: &[], scores: &[], now };
-    let reach = profile.sessions.reach(plan.bounds, now);
     for (series, series_plan) in profile.series.iter_mut().zip(&plan.series) {
-        if !series_plan.event.matches(event)
+        if !series_plan.event.matches(event.kind)
             || series_plan.filter.as_ref().is_some_and(|filter| !filter.holds(&scope))
             || !series_plan.has_any_column(event)
         {
@@ -326,6 +327,7 @@ fn fold_event(plan: &Plan, profile: &mut Profile, event: &BoundEvent<'_>, now: T
         }
         let mut horizon = now.before(series_plan.longest_window);
         if series_plan.by_session {
+            let reach = profile.sessions.reach(plan.bounds, now);
             horizon = horizon.min(reach.before(Millis::new(1)));
         }
         let series = series.get_or_insert_with(|| Box::new(Series::new(series_plan)));

@@ -3,11 +3,12 @@
 //! `definitions/` parses, checks and compiles a file into a [`Plan`]; the
 //! engine never sees a name per event beyond [`Plan::bind`].
 
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 use super::event::{Event, Value};
 use super::expression::{BoolExpr, Expression};
@@ -54,7 +55,8 @@ pub struct TimeBounds {
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     names: Vec<Arc<str>>,
-    index: HashMap<Arc<str>, usize>,
+    /// Names of definitions, not of senders: a hash that resists floods would only be slower.
+    index: FxHashMap<Arc<str>, usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -296,7 +298,8 @@ pub struct BoundEvent<'e> {
     pub event: &'e Event,
     /// Index into [`Plan::event_types`]; none if no definition names the type.
     pub kind: Option<usize>,
-    values: Vec<Option<&'e Value>>,
+    /// By slot, the index of the event's property; past the last if it has none.
+    properties: SmallVec<[u16; 24]>,
 }
 
 /// What expressions read.
@@ -475,10 +478,11 @@ impl Names {
 }
 
 impl EventSelector {
-    pub fn matches(self, event: &BoundEvent<'_>) -> bool {
+    /// Whether it selects the events of a type, by index into [`Plan::event_types`].
+    pub fn matches(self, kind: Option<usize>) -> bool {
         match self {
             Self::Any => true,
-            Self::Type(index) => event.kind == Some(index),
+            Self::Type(index) => kind == Some(index),
         }
     }
 }
@@ -486,13 +490,13 @@ impl EventSelector {
 impl Plan {
     /// Resolves the event's names: the only look-ups by name per event.
     pub fn bind<'e>(&self, event: &'e Event) -> BoundEvent<'e> {
-        let mut values = vec![None; self.properties.len()];
-        for (name, value) in &event.properties {
+        let mut properties = SmallVec::from_elem(u16::MAX, self.properties.len());
+        for (index, (name, _)) in event.properties.iter().enumerate() {
             if let Some(slot) = self.properties.index_of(name) {
-                values[slot] = Some(value);
+                properties[slot] = u16::try_from(index).unwrap_or(u16::MAX);
             }
         }
-        BoundEvent { event, kind: self.event_types.index_of(&event.kind), values }
+        BoundEvent { event, kind: self.event_types.index_of(&event.kind), properties }
     }
 
     pub fn empty_vector(&self) -> Vector {
@@ -520,7 +524,7 @@ impl Plan {
 impl<'e> BoundEvent<'e> {
     /// The value of an event property by its index into [`Plan::properties`].
     pub fn property(&self, slot: usize) -> Option<&'e Value> {
-        self.values[slot]
+        self.event.properties.get(usize::from(self.properties[slot])).map(|(_, value)| value)
     }
 }
 

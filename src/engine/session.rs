@@ -42,7 +42,13 @@ impl Session {
 impl Sessions {
     /// Adds an event of `time` that arrived at `now`.
     pub fn insert(&mut self, time: Timestamp, bounds: TimeBounds, now: Timestamp) {
-        let at = self.sessions.partition_point(|session| !session.is_open(bounds, time));
+        let at = match self.sessions.back() {
+            // Nearly always the last; a late event goes to its place.
+            Some(last) if last.start <= time => {
+                self.sessions.len() - usize::from(last.is_open(bounds, time))
+            }
+            _ => self.sessions.partition_point(|session| !session.is_open(bounds, time)),
+        };
         match self.sessions.get_mut(at) {
             Some(session) if session.start < time.after(bounds.session_gap) => {
                 session.start = session.start.min(time);

@@ -59,8 +59,8 @@ pub fn fold_event(
     lateness: Millis,
 ) -> bool {
     let TriggerKind::Absence { after, without, wait, key, on_repeat } = &trigger.kind else { return false };
-    let arms = after.matches(event);
-    let answers = without.iter().any(|selector| selector.matches(event));
+    let arms = after.matches(event.kind);
+    let answers = without.iter().any(|selector| selector.matches(event.kind));
     if !arms && !answers {
         return false;
     }

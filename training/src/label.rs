@@ -18,7 +18,7 @@ pub fn matches(plan: &Plan, label: &LabelPlan, event: &Event) -> bool {
     let bound = plan.bind(event);
     let nothing = Vector::default();
     let scope = Scope { event: Some(&bound), vector: &nothing, traits: &[], scores: &[], now: event.time };
-    label.event.matches(&bound) && label.filter.as_ref().is_none_or(|filter| filter.holds(&scope))
+    label.event.matches(bound.kind) && label.filter.as_ref().is_none_or(|filter| filter.holds(&scope))
 }
 
 impl Outcomes {

@@ -108,7 +108,7 @@ impl Replay<'_> {
                 Input::Event(event) => {
                     let bound = self.engine.plan.bind(event);
                     let is_scored = |model: &tipoff::engine::plan::ModelPlan| {
-                        model.score_on.iter().any(|selector| selector.matches(&bound))
+                        model.score_on.iter().any(|selector| selector.matches(bound.kind))
                     };
                     self.engine.plan.models.iter().map(is_scored).collect()
                 }
