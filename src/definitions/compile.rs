@@ -12,10 +12,10 @@ use super::source::Source;
 use super::table::Table;
 use super::vocabulary::Vocabulary;
 use super::{caps, features, labels, models, names, triggers};
-use crate::engine::plan::{Plan, TimeBounds, sha256_hex};
+use crate::engine::plan::{EXACT_ROWS, Plan, TimeBounds, sha256_hex};
 use crate::engine::time::Millis;
 
-const SECTIONS: [&str; 6] = ["caps", "features", "labels", "models", "time", "triggers"];
+const SECTIONS: [&str; 7] = ["caps", "features", "labels", "models", "series", "time", "triggers"];
 
 /// What every section needs while it is compiled.
 pub(super) struct Context<'a> {
@@ -45,7 +45,9 @@ fn compile_here(source: &Source) -> Result<Plan, Diagnostics> {
     root.refuse_unknown(&SECTIONS, &mut cx.report);
 
     let (bounds, time) = time_bounds(&root, &mut cx);
-    let features = features::compile(&root, &mut cx);
+    let (exact_rows, series) = series_bounds(&root, &mut cx);
+    let mut features = features::compile(&root, &mut cx);
+    features.series.iter_mut().for_each(|series| series.exact_rows = exact_rows);
     let labels = labels::compile(&root, &features, &mut cx);
     let models = models::compile(&root, &features, &labels, &mut cx);
     let triggers = triggers::compile(&root, &features, &models, &mut cx);
@@ -55,7 +57,8 @@ fn compile_here(source: &Source) -> Result<Plan, Diagnostics> {
     let (labels, models, triggers) = (labels.compiled, models.compiled, triggers.compiled);
     let canonical =
         [features.canonical, labels.canonical, models.canonical, triggers.canonical, caps.canonical];
-    let all: String = [&time].into_iter().chain(canonical.iter().flatten()).map(Canonical::text).collect();
+    let all: String =
+        [&time, &series].into_iter().chain(canonical.iter().flatten()).map(Canonical::text).collect();
     Ok(Plan {
         digest: sha256_hex(all.as_bytes()).into(),
         source: source.text().into(),
@@ -159,6 +162,20 @@ fn last_key(entries: &DeTable<'_>, name: &str) -> Option<Range<usize>> {
         [here, below]
     });
     keys.flatten().max_by_key(|span| span.start)
+}
+
+/// How many rows of a user and series are kept one by one.
+fn series_bounds(root: &Table<'_>, cx: &mut Context<'_>) -> (usize, Canonical) {
+    let mut exact_rows = EXACT_ROWS;
+    if let Some(table) = root.table("series", "a table [series]", &mut cx.report) {
+        table.refuse_unknown(&["exact_rows"], &mut cx.report);
+        if let Some(item) = table.integer("exact_rows", 64..=65_536, &mut cx.report) {
+            exact_rows = item.value as usize;
+        }
+    }
+    let mut canonical = Canonical::new("series", "");
+    canonical.line("exact_rows", exact_rows);
+    (exact_rows, canonical)
 }
 
 fn time_bounds(root: &Table<'_>, cx: &mut Context<'_>) -> (TimeBounds, Canonical) {

@@ -19,13 +19,13 @@ struct Partials(Vec<f64>);
 /// A number in steps of 2^-64.
 ///
 /// Additions wrap: a difference of two running sums is exact as long as it
-/// fits itself, which that of 2^16 terms always does.
+/// fits itself, which that of 2^25 terms always does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fixed(pub i128);
 
 const FRACTION_BITS: i32 = 64;
-/// Terms are below 2^46, so that 2^16 of them stay below 2^63.
-const MAX_SHIFT: i32 = 57;
+/// Terms are below 2^38, so that 2^25 of them stay below 2^63.
+const MAX_SHIFT: i32 = 49;
 
 impl Fixed {
     /// The number, if fixed point holds it exactly.
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_full_fixed_point_goes_over_to_partials() {
-        let large = (1_u64 << 45) as f64;
+        let large = (1_u64 << 37) as f64;
         let sum = |terms: [f64; 3]| {
             let mut sum = ExactSum::from_parts(Fixed(i128::MAX - 5), Vec::new());
             terms.into_iter().for_each(|term| sum.add(term));

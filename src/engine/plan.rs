@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::event::{Event, Value};
 use super::expression::{BoolExpr, Expression};
+use super::series::NO_KEY;
 use super::time::{Millis, Timestamp};
 use super::vector::{Slot, Vector};
 
@@ -67,6 +68,9 @@ pub enum EventSelector {
     Type(usize),
 }
 
+/// Rows of one user and series that are kept one by one, unless the definitions say otherwise.
+pub const EXACT_ROWS: usize = 1_024;
+
 /// The events of one type that pass one filter, shared by every window over them.
 #[derive(Debug)]
 pub struct SeriesPlan {
@@ -76,6 +80,8 @@ pub struct SeriesPlan {
     pub filter: Option<BoolExpr>,
     /// Whether some feature reads which event of one instant is the later one.
     pub is_ordered: bool,
+    /// Rows of one user that are kept one by one; older ones become tiles.
+    pub exact_rows: usize,
     /// Whether some feature reads the events themselves, whatever they carry.
     pub of_events: bool,
     /// The properties that some feature reads.
@@ -321,6 +327,7 @@ impl SeriesPlan {
             event,
             filter,
             is_ordered: false,
+            exact_rows: EXACT_ROWS,
             of_events: false,
             columns: Vec::new(),
             longest_window: Millis::ZERO,
@@ -413,6 +420,16 @@ impl SeriesPlan {
             });
             self.columns.len() - 1
         })
+    }
+}
+
+impl ColumnPlan {
+    /// Whether a cell is one of a row that has the property.
+    pub fn has(&self, cell: u64) -> bool {
+        match self.kind {
+            ColumnKind::Number => !f64::from_bits(cell).is_nan(),
+            ColumnKind::Key => cell != NO_KEY,
+        }
     }
 }
 

@@ -171,11 +171,11 @@ fn read_window(
     as_of: AsOf<'_>,
     vector: &mut Vector,
 ) {
-    let rows = series.map_or(0..0, |series| series.window(reads.window, as_of));
+    let slice = series.map(|series| (series, series.window(reads.window, as_of)));
     for read in &reads.features {
-        let reading = match series {
-            Some(series) => {
-                series.read(plan, read.aggregate, read.column, reads.window, rows.clone(), as_of.now)
+        let reading = match &slice {
+            Some((series, slice)) => {
+                series.read(plan, read.aggregate, read.column, reads.window, slice.clone(), as_of.now)
             }
             None => Reading::of_nothing(read.aggregate),
         };

@@ -8,21 +8,29 @@
 mod decay;
 mod index;
 mod lifetime;
+mod part;
 mod rows;
+mod sketch;
 mod squares;
+mod tiles;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 pub use decay::Decay;
-use index::{ColumnIndex, NO_KEY, NO_NUMBER, Totals};
+use index::{ColumnIndex, NO_NUMBER};
+pub use index::{NO_KEY, Totals};
 pub use lifetime::{Edge, Lifetime, Numbers};
+use part::Part;
 use rows::{BLOCK, Rows, time_cell};
+pub use sketch::SlidingSketch;
+pub use squares::SumOfSquares;
+pub use tiles::{Tile, TileColumn, Tiles};
+use tiles::{TileEdge, rows_of_a_tile};
 
 use super::event::{EventUid, Value};
-use super::exact_sum::ExactSum;
-use super::plan::{Aggregate, BoundEvent, ColumnKind, SeriesPlan, TimeBounds, Window};
-use super::session::Sessions;
+use super::plan::{Aggregate, BoundEvent, ColumnKind, ColumnPlan, SeriesPlan, TimeBounds, Window};
+use super::session::{Session, Sessions};
 use super::time::{Millis, Timestamp};
 
 /// One user's part of a series.
@@ -31,6 +39,8 @@ pub struct Series {
     rows: Rows,
     /// By column of the plan; kept while there are more rows than a block has.
     index: Option<Box<[ColumnIndex]>>,
+    /// What is kept of rows beyond the budget.
+    tiles: Option<Box<Tiles>>,
     /// The texts behind keys that some feature reads, by key.
     texts: Vec<(u64, Arc<str>)>,
     /// By lifetime of the plan.
@@ -46,6 +56,15 @@ pub enum Reading {
     Number(f64),
     /// A cell of the column: the bits of a number, or a text's key.
     Cell(u64),
+}
+
+/// What a window holds of a series.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    /// Positions of rows.
+    rows: Range<usize>,
+    /// If it reaches back beyond the rows.
+    tiles: Option<TileEdge>,
 }
 
 /// What limits a window as of one instant.
@@ -87,6 +106,7 @@ impl Series {
         Self {
             rows: Rows::new(plan.n_cells()),
             index: None,
+            tiles: None,
             texts: Vec::new(),
             lifetimes: vec![Lifetime::default(); plan.lifetimes.len()].into(),
             decays: vec![Decay::default(); plan.decays.len()].into(),
@@ -110,7 +130,15 @@ impl Series {
         }
         self.drop_until(horizon);
         if time > horizon {
-            self.insert_row(plan, event, time, uid);
+            if self.is_among_tiles(time) {
+                self.insert_into_tile(plan, event, time);
+            } else {
+                self.insert_row(plan, event, time, uid);
+                if self.rows.len() > plan.exact_rows {
+                    self.make_tile(plan);
+                }
+            }
+            self.sketch(plan, event, time, horizon);
         }
         for (column, column_plan) in plan.columns.iter().enumerate() {
             if column_plan.texts
@@ -153,27 +181,90 @@ impl Series {
                     }
                 }
             }
-            None => self.make_index(plan),
+            None if self.rows.len() > BLOCK => self.make_index(plan, &[]),
+            None => {}
         }
     }
 
-    fn make_index(&mut self, plan: &SeriesPlan) {
-        if self.rows.len() > BLOCK && !plan.columns.is_empty() {
+    /// `before`: what each column had before the rows there are, if anything.
+    fn make_index(&mut self, plan: &SeriesPlan, before: &[Totals]) {
+        if !plan.columns.is_empty() {
             let first = plan.first_column();
-            let of = |(column, plan)| ColumnIndex::of(plan, &self.rows, first + column);
+            let of = |(column, plan)| {
+                let before = before.get(column).copied().unwrap_or_default();
+                ColumnIndex::of(plan, &self.rows, first + column, before)
+            };
             self.index = Some(plan.columns.iter().enumerate().map(of).collect());
         }
     }
 
     fn drop_until(&mut self, horizon: Timestamp) {
-        let (times, horizon) = (self.rows.times(), time_cell(horizon));
+        let (times, until) = (self.rows.times(), time_cell(horizon));
         let mut start = self.rows.start();
-        while times.get(start).is_some_and(|&time| time <= horizon) {
+        while times.get(start).is_some_and(|&time| time <= until) {
             start += 1;
         }
         self.rows.drop_before(start);
-        if self.index.is_some() && self.rows.len() < BLOCK / 2 {
+        if let Some(tiles) = &mut self.tiles {
+            tiles.drop_until(horizon);
+            if tiles.is_empty() {
+                self.tiles = None;
+            }
+        }
+        if self.tiles.is_none() && self.index.is_some() && self.rows.len() < BLOCK / 2 {
             self.index = None;
+        }
+    }
+
+    fn is_among_tiles(&self, time: Timestamp) -> bool {
+        let first_row = self.rows.times().get(self.rows.start());
+        self.tiles.is_some() && first_row.is_none_or(|&first| time_cell(time) < first)
+    }
+
+    /// Makes a tile of the oldest rows.
+    fn make_tile(&mut self, plan: &SeriesPlan) {
+        let start = self.rows.start();
+        let end = (start + rows_of_a_tile(plan.exact_rows)) / BLOCK * BLOCK;
+        let columns = plan.columns.iter().enumerate().map(|(column, column_plan)| {
+            let cells = self.rows.column(plan.first_column() + column);
+            let before =
+                self.index.as_ref().map_or_else(Totals::default, |index| index[column].before(cells, start));
+            TileColumn::of(column_plan, before, &cells[start..end])
+        });
+        let tile = Tile {
+            first: self.rows.time(start),
+            last: self.rows.time(end - 1),
+            n_rows: (end - start) as u32,
+            columns: columns.collect(),
+        };
+        let tiles = self.tiles.get_or_insert_with(|| {
+            let times = &self.rows.times()[start..];
+            let sketch_of = |(column, column_plan): (usize, &ColumnPlan)| {
+                let keys = &self.rows.column(plan.first_column() + column)[start..];
+                column_plan.distinct.then(|| SlidingSketch::of(times, keys))
+            };
+            Box::new(Tiles::new(plan.columns.iter().enumerate().map(sketch_of).collect()))
+        });
+        tiles.push(tile);
+        self.rows.drop_before(end);
+    }
+
+    /// Counts a late event in the tile of its time.
+    fn insert_into_tile(&mut self, plan: &SeriesPlan, event: &BoundEvent<'_>, time: Timestamp) {
+        let Some(tiles) = &mut self.tiles else { return };
+        let cells: Vec<u64> = (0..plan.columns.len()).map(|column| cell(plan, column, event)).collect();
+        tiles.insert(plan, time, &cells);
+        for (column, index) in self.index.iter_mut().flatten().enumerate() {
+            index.add_before(Totals::of_cell(&plan.columns[column], cells[column]));
+        }
+    }
+
+    fn sketch(&mut self, plan: &SeriesPlan, event: &BoundEvent<'_>, time: Timestamp, horizon: Timestamp) {
+        let Some(tiles) = &mut self.tiles else { return };
+        for (column, sketch) in tiles.sketches.iter_mut().enumerate() {
+            if let Some(sketch) = sketch {
+                sketch.insert(cell(plan, column, event), time, horizon);
+            }
         }
     }
 
@@ -186,29 +277,41 @@ impl Series {
         let columns = plan.columns.iter().enumerate().filter(|(_, column)| column.texts);
         let in_rows = columns.flat_map(|(column, _)| &self.rows.column(first + column)[self.rows.start()..]);
         let at_edges = self.lifetimes.iter().flat_map(|lifetime| [&lifetime.first.cell, &lifetime.last.cell]);
-        let mut used: Vec<u64> = in_rows.chain(at_edges).copied().collect();
+        let of_tiles = self.tiles.iter().flat_map(|tiles| tiles.first_cells());
+        let mut used: Vec<u64> = in_rows.chain(at_edges).chain(of_tiles).copied().collect();
         used.sort_unstable();
         self.texts.retain(|(key, _)| used.binary_search(key).is_ok());
     }
 
-    /// The rows of a window as of an instant not before the last arrival.
-    pub fn window(&self, window: Window, as_of: AsOf<'_>) -> Range<usize> {
+    /// What a window holds as of an instant not before the last arrival.
+    pub fn window(&self, window: Window, as_of: AsOf<'_>) -> Slice {
         let AsOf { now, sessions, bounds } = as_of;
         let end = self.rows.end();
+        let nothing = Slice { rows: end..end, tiles: None };
+        // A session has the instant that it starts at.
+        let before = |session: &Session| session.start.before(Millis::new(1));
         match window {
-            Window::Sliding(length) => self.rows.after(now.before(length))..end,
+            Window::Sliding(length) => self.after(now.before(length)),
             Window::Session => match sessions.current(bounds, now) {
-                Some(session) => self.rows.after(session.start.before(Millis::new(1)))..end,
-                None => end..end,
+                Some(session) => self.after(before(session)),
+                None => nothing,
             },
             Window::PreviousSession => match sessions.previous(bounds, now) {
                 Some(session) => {
-                    self.rows.after(session.start.before(Millis::new(1)))..self.rows.after(session.end)
+                    let Slice { rows, tiles } = self.after(before(session));
+                    let end = self.rows.after(session.end);
+                    Slice { rows: rows.start.min(end)..end, tiles }
                 }
-                None => end..end,
+                None => nothing,
             },
-            Window::Lifetime => 0..0,
+            Window::Lifetime => nothing,
         }
+    }
+
+    fn after(&self, from: Timestamp) -> Slice {
+        let tiles = self.tiles.as_ref().and_then(|tiles| tiles.edge(from));
+        let start = if tiles.is_some() { self.rows.start() } else { self.rows.after(from) };
+        Slice { rows: start..self.rows.end(), tiles }
     }
 
     /// Reads one aggregate of the rows of a window.
@@ -218,7 +321,7 @@ impl Series {
         aggregate: Aggregate,
         column: Option<usize>,
         window: Window,
-        rows: Range<usize>,
+        slice: Slice,
         now: Timestamp,
     ) -> Reading {
         match (aggregate, window) {
@@ -229,56 +332,57 @@ impl Series {
                 Some(lifetime) => self.lifetimes[lifetime].read(aggregate, now),
                 None => Reading::of_nothing(aggregate),
             },
-            _ if rows.is_empty() => Reading::of_nothing(aggregate),
-            _ => self.read_rows(plan, aggregate, column, window, rows, now),
+            _ if slice.is_empty() => Reading::of_nothing(aggregate),
+            _ => self.read_slice(plan, aggregate, column, window, slice, now),
         }
     }
 
-    fn read_rows(
+    fn read_slice(
         &self,
         plan: &SeriesPlan,
         aggregate: Aggregate,
         column: Option<usize>,
         window: Window,
-        rows: Range<usize>,
+        slice: Slice,
         now: Timestamp,
     ) -> Reading {
-        let part = Part { series: self, plan, column, rows };
+        let part = Part { series: self, plan, column, slice };
+        let since = |time: Option<Timestamp>| time.map_or(f64::NAN, |time| seconds_between(time, now));
+        let duration = || match (part.first_time(), part.last_time()) {
+            (Some(first), Some(last)) => seconds_between(first, last),
+            _ => f64::NAN,
+        };
         Reading::Number(match aggregate {
-            Aggregate::Count => part.n_present() as f64,
+            Aggregate::Count => part.n_present(),
             Aggregate::Sum => part.sum(),
-            Aggregate::Mean => part.sum() / part.n_present() as f64,
+            Aggregate::Mean => part.sum() / part.n_present(),
             Aggregate::Min => part.extremes().0,
             Aggregate::Max => part.extremes().1,
             Aggregate::Std => part.deviation(),
-            Aggregate::Distinct => part.n_distinct() as f64,
-            Aggregate::First => return part.cell(part.first()),
+            Aggregate::Distinct => part.n_distinct(),
+            Aggregate::First => return part.first_cell(),
             Aggregate::Last => return part.cell(part.last()),
             Aggregate::MostFrequent => return part.cell(part.most_frequent()),
-            Aggregate::TimeSinceFirst => {
-                part.first().map_or(f64::NAN, |row| seconds_between(self.rows.time(row), now))
-            }
-            Aggregate::TimeSinceLast => {
-                part.last().map_or(f64::NAN, |row| seconds_between(self.rows.time(row), now))
-            }
-            Aggregate::MeanGap => match (part.first(), part.last()) {
-                (Some(first), Some(last)) => {
-                    let n = part.n_present() as u64;
-                    mean_gap_seconds(self.rows.time(first), self.rows.time(last), n)
-                }
-                _ => f64::NAN,
+            Aggregate::TimeSinceFirst => since(part.first_time()),
+            Aggregate::TimeSinceLast => since(part.last_time()),
+            Aggregate::MeanGap => match part.n_present() {
+                n if n < 2.0 => f64::NAN,
+                n => duration() / (n - 1.0),
             },
-            Aggregate::Duration => match (part.first(), part.last()) {
-                (Some(first), Some(last)) => seconds_between(self.rows.time(first), self.rows.time(last)),
-                _ => f64::NAN,
-            },
+            Aggregate::Duration => duration(),
             Aggregate::Rate => part.amount() / length(window).as_seconds(),
             Aggregate::Trend => {
                 // The window holds both spans.
-                let middle = self.rows.after(now.before(Millis::new(length(window).as_millis() / 2)));
-                let before = Part { rows: part.rows.start..middle, ..part.clone() }.amount();
-                let lately = Part { rows: middle..part.rows.end, ..part }.amount();
-                if before == 0.0 { f64::NAN } else { lately / before }
+                let middle = now.before(Millis::new(length(window).as_millis() / 2));
+                let lately = Part { slice: self.after(middle), ..part.clone() };
+                let before = match lately.slice.tiles {
+                    None => {
+                        let rows = part.slice.rows.start..lately.slice.rows.start;
+                        Part { slice: Slice { rows, ..part.slice }, ..part.clone() }.amount()
+                    }
+                    Some(_) => part.amount() - lately.amount(),
+                };
+                if before == 0.0 { f64::NAN } else { lately.amount() / before }
             }
             Aggregate::Decayed { .. } => f64::NAN,
         })
@@ -288,6 +392,17 @@ impl Series {
     pub fn columns(&self) -> Vec<&[u64]> {
         let n_cells = self.rows.n_columns();
         (0..n_cells).map(|column| &self.rows.column(column)[self.rows.start()..]).collect()
+    }
+
+    /// With totals of their own, not of all that came before them.
+    pub fn tiles(&self, plan: &SeriesPlan) -> Option<Tiles> {
+        let mut tiles = self.tiles.as_deref()?.clone();
+        for column in 0..plan.columns.len() {
+            let cells = self.rows.column(plan.first_column() + column);
+            let before_rows = self.index.as_ref()?[column].before(cells, self.rows.start());
+            tiles.unstack(column, before_rows);
+        }
+        Some(tiles)
     }
 
     pub fn texts(&self) -> impl ExactSizeIterator<Item = &(u64, Arc<str>)> {
@@ -306,12 +421,16 @@ impl Series {
     pub fn from_parts(
         plan: &SeriesPlan,
         columns: &[Vec<u64>],
+        mut tiles: Option<Box<Tiles>>,
         texts: Vec<(u64, Arc<str>)>,
         lifetimes: Box<[Lifetime]>,
         decays: Box<[Decay]>,
     ) -> Self {
-        let mut series = Self { rows: Rows::of(columns), index: None, texts, lifetimes, decays };
-        series.make_index(plan);
+        let tile_totals = tiles.as_mut().map(|tiles| tiles.stack(plan.columns.len()));
+        let mut series = Self { rows: Rows::of(columns), index: None, tiles, texts, lifetimes, decays };
+        if series.rows.len() > BLOCK || series.tiles.is_some() {
+            series.make_index(plan, &tile_totals.unwrap_or_default());
+        }
         series
     }
 
@@ -322,133 +441,14 @@ impl Series {
     }
 }
 
-/// Some rows of one column; of the events themselves without a column.
-#[derive(Clone)]
-struct Part<'a> {
-    series: &'a Series,
-    plan: &'a SeriesPlan,
-    column: Option<usize>,
-    rows: Range<usize>,
-}
-
-impl<'a> Part<'a> {
-    /// The column up to the last row there is.
-    fn column(&self, column: usize) -> &'a [u64] {
-        self.series.rows.column(self.plan.first_column() + column)
+impl Slice {
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.tiles.is_none()
     }
 
-    fn index(&self, column: usize) -> Option<&'a ColumnIndex> {
-        self.series.index.as_ref().map(|index| &index[column])
-    }
-
-    fn is_present(&self, column: usize, cell: u64) -> bool {
-        match self.plan.columns[column].kind {
-            ColumnKind::Number => cell != NO_NUMBER,
-            ColumnKind::Key => cell != NO_KEY,
-        }
-    }
-
-    fn n_present(&self) -> usize {
-        let Some(column) = self.column else { return self.rows.len() };
-        let (cells, Range { start, end }) = (self.column(column), self.rows.clone());
-        match self.index(column) {
-            Some(ColumnIndex::Number(index)) => index.totals(cells, start, end).n as usize,
-            Some(ColumnIndex::Key(index)) => index.n_present(cells, start, end) as usize,
-            None => cells[start..end].iter().filter(|&&cell| self.is_present(column, cell)).count(),
-        }
-    }
-
-    fn totals(&self) -> Totals {
-        let Some(column) = self.column else { return Totals::default() };
-        let (cells, Range { start, end }) = (self.column(column), self.rows.clone());
-        match self.index(column) {
-            Some(ColumnIndex::Number(index)) => index.totals(cells, start, end),
-            _ => Totals::of(&cells[start..end], self.plan.columns[column].squares),
-        }
-    }
-
-    fn numbers(&self) -> impl Iterator<Item = f64> {
-        let cells = self.column.map_or(&[][..], |column| &self.column(column)[self.rows.clone()]);
-        cells.iter().map(|&cell| f64::from_bits(cell)).filter(|number| !number.is_nan())
-    }
-
-    fn sum(&self) -> f64 {
-        let totals = self.totals();
-        if totals.n_wide == 0 { totals.sum.value() } else { self.numbers().collect::<ExactSum>().value() }
-    }
-
-    fn deviation(&self) -> f64 {
-        let totals = self.totals();
-        if totals.n_wide == 0 {
-            return totals.squares.deviation(totals.sum, totals.n);
-        }
-        let mut squares = ExactSum::default();
-        self.numbers().for_each(|number| squares.add_square(number));
-        ExactSum::deviation(&self.numbers().collect(), &squares, u64::from(totals.n))
-    }
-
-    /// What rates and trends compare: the sum of the property, or the number of events.
-    fn amount(&self) -> f64 {
-        if self.column.is_some() { self.sum() } else { self.rows.len() as f64 }
-    }
-
-    fn extremes(&self) -> (f64, f64) {
-        let Some(column) = self.column else { return (f64::NAN, f64::NAN) };
-        let (cells, Range { start, end }) = (self.column(column), self.rows.clone());
-        match self.index(column) {
-            Some(ColumnIndex::Number(index)) => index.extremes(cells, start, end),
-            _ => index::extremes_of(&cells[start..end]),
-        }
-    }
-
-    fn n_distinct(&self) -> usize {
-        let Some(column) = self.column else { return 0 };
-        let (cells, Range { start, end }) = (self.column(column), self.rows.clone());
-        if end == cells.len()
-            && let Some(ColumnIndex::Key(index)) = self.index(column)
-            && let Some(n) = index.n_distinct(start)
-        {
-            return n as usize;
-        }
-        let keys = &cells[start..end];
-        if keys.len() <= BLOCK {
-            let is_latest = |(row, key): (usize, &u64)| *key != NO_KEY && !keys[row + 1..].contains(key);
-            return keys.iter().enumerate().filter(|&row| is_latest(row)).count();
-        }
-        let mut keys = keys.to_vec();
-        keys.sort_unstable();
-        keys.dedup();
-        keys.len() - usize::from(keys.first() == Some(&NO_KEY))
-    }
-
-    fn first(&self) -> Option<usize> {
-        let Some(column) = self.column else { return Some(self.rows.start) };
-        let cells = self.column(column);
-        self.rows.clone().find(|&row| self.is_present(column, cells[row]))
-    }
-
-    fn last(&self) -> Option<usize> {
-        let Some(column) = self.column else { return Some(self.rows.end - 1) };
-        let cells = self.column(column);
-        self.rows.clone().rev().find(|&row| self.is_present(column, cells[row]))
-    }
-
-    /// The last row of the cell that most rows have; of several, the latest.
-    fn most_frequent(&self) -> Option<usize> {
-        let column = self.column?;
-        let cells = self.column(column);
-        let mut rows: Vec<usize> =
-            self.rows.clone().filter(|&row| self.is_present(column, cells[row])).collect();
-        rows.sort_unstable_by_key(|&row| (cells[row], row));
-        let runs = rows.chunk_by(|&a, &b| cells[a] == cells[b]);
-        runs.filter_map(|run| run.last().map(|&last| (run.len(), last))).max().map(|(_, last)| last)
-    }
-
-    fn cell(&self, row: Option<usize>) -> Reading {
-        match (self.column, row) {
-            (Some(column), Some(row)) => Reading::Cell(self.column(column)[row]),
-            _ => Reading::Number(f64::NAN),
-        }
+    /// Whether it reaches back to events that are not kept one by one any more.
+    pub fn is_approximate(&self) -> bool {
+        self.tiles.is_some()
     }
 }
 

@@ -44,9 +44,7 @@ impl Sessions {
     pub fn insert(&mut self, time: Timestamp, bounds: TimeBounds, now: Timestamp) {
         let at = match self.sessions.back() {
             // Nearly always the last; a late event goes to its place.
-            Some(last) if last.start <= time => {
-                self.sessions.len() - usize::from(last.is_open(bounds, time))
-            }
+            Some(last) if last.start <= time => self.sessions.len() - usize::from(last.is_open(bounds, time)),
             _ => self.sessions.partition_point(|session| !session.is_open(bounds, time)),
         };
         match self.sessions.get_mut(at) {

@@ -485,6 +485,69 @@ proptest! {
     }
 }
 
+/// A user whom no budget holds: short windows stay exact, long ones are within
+/// the stated error, and what is kept is bounded.
+#[test]
+fn beyond_the_budget_windows_are_approximate_and_small() {
+    const N: i64 = 60_000;
+    let mut plan = wide_plan();
+    plan.series.iter_mut().for_each(|series| series.exact_rows = 256);
+    let mut rig = Rig::new(plan);
+    let mut accepted = Vec::new();
+    let start = at(0);
+    for n in 0..N {
+        // A burst every hour, and every tenth event late by up to two hours.
+        let now = start.after(Millis::new(n * 2_000));
+        let time = if n % 10 == 0 { now.before(Millis::new(n * 7_919 % 7_200_000)) } else { now };
+        let x = (n % 7 != 0).then(|| (n * 7_919 % 5_000) as f64 / 8.0);
+        let event = Event { id: None, uid: EventUid::UNMINTED, ..event("a", 0, time, x) };
+        assert!(matches!(rig.accept(event.clone(), now), Acceptance::Accepted(_)));
+        accepted.push(Event { uid: EventUid::minted(7, n as u64), ..event });
+        rig.steps.clear();
+    }
+    let now = start.after(Millis::new((N - 1) * 2_000));
+    let vector = rig.profile.read(&rig.plan, now);
+    let mut n_approximate = 0;
+    for (feature, spec) in rig.plan.features.iter().zip(specs()) {
+        let Slot::Number(slot) = feature.slot else { continue };
+        if spec.series != 1 || spec.window != Window::Sliding(Millis::DAY) && spec.window != WINDOWS[0] {
+            continue;
+        }
+        let Naive::Number(exact) = naive(&rig.plan, &spec, &accepted, now) else { unreachable!() };
+        let value = vector.numbers[slot];
+        if spec.window == WINDOWS[0] {
+            assert!(same(value, exact), "{}: {value}, exactly {exact}", feature.name);
+            continue;
+        }
+        // A seventh of what is later at most, and three standard errors of a sketch.
+        let permitted = match spec.aggregate {
+            Aggregate::Distinct => 3.0 * 0.065,
+            Aggregate::First | Aggregate::MostFrequent => continue,
+            _ => 1.0 / 7.0,
+        };
+        let error = value / exact - 1.0;
+        assert!(error.abs() <= permitted || same(value, exact), "{}: {value}, exactly {exact}", feature.name);
+        n_approximate += usize::from(!same(value, exact));
+    }
+    assert!(n_approximate > 3);
+    let bytes = encode_profile(&rig.plan, &rig.profile);
+    assert!(bytes.len() < 256 << 10, "{}", bytes.len());
+    let stored = decode_profile(&rig.plan, &bytes).expect("reads back");
+    assert!(stored.read(&rig.plan, now).same_bits(&vector));
+    assert_eq!(encode_profile(&rig.plan, &stored), bytes);
+    // As time passes, all of it goes.
+    let later = now.after(Millis::DAY).after(Millis::new(1));
+    rig.accept(event("a", 1, later, None), later);
+    let vector = rig.profile.read(&rig.plan, later);
+    for (feature, spec) in rig.plan.features.iter().zip(specs()) {
+        if let (Slot::Number(slot), Aggregate::Count, Window::Sliding(_), None, 1) =
+            (feature.slot, spec.aggregate, spec.window, spec.property, spec.series)
+        {
+            assert_eq!(vector.numbers[slot], 1.0);
+        }
+    }
+}
+
 fn agrees_with_naive(arrivals: Vec<Arriving>, later: i64, every: usize) -> Result<(), TestCaseError> {
     let mut rig = Rig::new(wide_plan());
     let mut accepted: Vec<Event> = Vec::new();

@@ -2,8 +2,10 @@
 
 use super::bytes::{Error, Reader, Writer};
 use crate::engine::exact_sum::{ExactSum, Fixed};
-use crate::engine::plan::{ColumnKind, SeriesPlan};
-use crate::engine::series::{Decay, Edge, Lifetime, Numbers, Series};
+use crate::engine::plan::{ColumnKind, ColumnPlan, SeriesPlan};
+use crate::engine::series::{
+    Decay, Edge, Lifetime, Numbers, Series, SlidingSketch, SumOfSquares, Tile, TileColumn, Tiles, Totals,
+};
 
 /// The cell of 1970-01-01: times after it are small differences to it.
 const YEAR_1970: u64 = 1 << 63;
@@ -20,6 +22,7 @@ pub(super) fn write_series(out: &mut Writer, plan: &SeriesPlan, series: &Series)
     for (cells, kind) in others.iter().zip(kinds(plan)) {
         cells.iter().for_each(|&cell| write_cell(out, kind, cell));
     }
+    out.option(series.tiles(plan), |out, tiles| write_tiles(out, plan, &tiles));
     out.list(series.texts(), |out, (key, text)| {
         out.u64(*key);
         out.str(text);
@@ -49,6 +52,7 @@ pub(super) fn read_series(from: &mut Reader<'_>, plan: &SeriesPlan) -> Result<Se
     for kind in kinds(plan) {
         columns.push((0..n).map(|_| read_cell(from, kind)).collect::<Result<_, Error>>()?);
     }
+    let tiles = from.option("tiles", |from| read_tiles(from, plan).map(Box::new))?;
     let texts = from.list("texts", |from| Ok((from.u64("key")?, from.arc_str("text")?)))?;
     let lifetimes = plan
         .lifetimes
@@ -60,7 +64,7 @@ pub(super) fn read_series(from: &mut Reader<'_>, plan: &SeriesPlan) -> Result<Se
         .iter()
         .map(|_| Ok(Decay::from_parts(from.i64("landmark")?, read_sum(from)?)))
         .collect::<Result<_, Error>>()?;
-    Ok(Series::from_parts(plan, &columns, texts, lifetimes, decays))
+    Ok(Series::from_parts(plan, &columns, tiles, texts, lifetimes, decays))
 }
 
 /// The forms of the cells after a row's time; uids are kept as keys are.
@@ -82,6 +86,74 @@ fn read_cell(from: &mut Reader<'_>, kind: ColumnKind) -> Result<u64, Error> {
         ColumnKind::Number => from.varint("number").map(u64::swap_bytes),
         ColumnKind::Key => from.u64("key"),
     }
+}
+
+fn write_tiles(out: &mut Writer, plan: &SeriesPlan, tiles: &Tiles) {
+    out.list(tiles.tiles.iter(), |out, tile| {
+        out.time(tile.first);
+        out.time(tile.last);
+        out.varint(u64::from(tile.n_rows));
+        for (column, plan) in tile.columns.iter().zip(&plan.columns) {
+            out.varint(u64::from(column.before.n));
+            out.option(column.first, Writer::u64);
+            if plan.kind == ColumnKind::Number {
+                out.varint(u64::from(column.before.n_wide));
+                out.u128(column.before.sum.0 as u128);
+                column.before.squares.parts().into_iter().for_each(|part| out.u128(part));
+                [column.extremes, column.wide].into_iter().for_each(|(a, b)| {
+                    out.f64(a);
+                    out.f64(b);
+                });
+            }
+        }
+    });
+    for sketch in tiles.sketches.iter().flatten() {
+        for register in sketch.registers() {
+            out.list(register.iter(), |out, entry| out.varint(*entry));
+        }
+    }
+}
+
+fn read_tiles(from: &mut Reader<'_>, plan: &SeriesPlan) -> Result<Tiles, Error> {
+    let tiles = from.list("tiles", |from| {
+        Ok(Tile {
+            first: from.time("tile")?,
+            last: from.time("tile")?,
+            n_rows: read_u32(from)?,
+            columns: plan
+                .columns
+                .iter()
+                .map(|plan| read_tile_column(from, plan))
+                .collect::<Result<_, _>>()?,
+        })
+    })?;
+    let sketches = plan.columns.iter().map(|plan| {
+        if !plan.distinct {
+            return Ok(None);
+        }
+        let registers = 0..SlidingSketch::N_REGISTERS;
+        let registers = registers.map(|_| from.list("register", |from| from.varint("register")));
+        Ok(SlidingSketch::from_registers(registers.collect::<Result<_, Error>>()?))
+    });
+    Ok(Tiles { tiles, sketches: sketches.collect::<Result<_, Error>>()? })
+}
+
+fn read_tile_column(from: &mut Reader<'_>, plan: &ColumnPlan) -> Result<TileColumn, Error> {
+    let n = read_u32(from)?;
+    let first = from.option("cell", |from| from.u64("cell"))?;
+    let mut column = TileColumn { first, ..TileColumn::of(plan, Totals { n, ..Totals::default() }, &[]) };
+    if plan.kind == ColumnKind::Number {
+        column.before.n_wide = read_u32(from)?;
+        column.before.sum = Fixed(from.u128("sum")? as i128);
+        column.before.squares = SumOfSquares::from_parts([from.u128("squares")?, from.u128("squares")?]);
+        column.extremes = (from.f64("extremes")?, from.f64("extremes")?);
+        column.wide = (from.f64("wide")?, from.f64("wide")?);
+    }
+    Ok(column)
+}
+
+fn read_u32(from: &mut Reader<'_>) -> Result<u32, Error> {
+    u32::try_from(from.varint("count")?).map_err(|_| from.invalid("count"))
 }
 
 fn write_lifetime(out: &mut Writer, lifetime: &Lifetime, numbers: bool, distinct: bool) {

@@ -63,8 +63,24 @@ struct Latest {
 }
 
 impl Totals {
-    pub fn of(numbers: &[u64], with_squares: bool) -> Self {
-        numbers.iter().fold(Self::default(), |totals, &cell| totals.with(cell, with_squares))
+    /// Of one cell of a column.
+    pub fn of_cell(plan: &ColumnPlan, cell: u64) -> Self {
+        match plan.kind {
+            ColumnKind::Number => Self::default().with(cell, plan.squares),
+            ColumnKind::Key => Self { n: u32::from(cell != NO_KEY), ..Self::default() },
+        }
+    }
+
+    /// Of some cells of a column.
+    pub fn of(plan: &ColumnPlan, cells: &[u64]) -> Self {
+        match plan.kind {
+            ColumnKind::Number => Self::of_numbers(cells, plan.squares),
+            ColumnKind::Key => Self { n: n_present(cells), ..Self::default() },
+        }
+    }
+
+    fn of_numbers(cells: &[u64], with_squares: bool) -> Self {
+        cells.iter().fold(Self::default(), |totals, &cell| totals.with(cell, with_squares))
     }
 
     fn with(mut self, cell: u64, with_squares: bool) -> Self {
@@ -85,7 +101,7 @@ impl Totals {
         self
     }
 
-    fn plus(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         Self {
             sum: self.sum.plus(other.sum),
             squares: self.squares.plus(other.squares),
@@ -94,7 +110,7 @@ impl Totals {
         }
     }
 
-    fn minus(self, other: Self) -> Self {
+    pub fn minus(self, other: Self) -> Self {
         Self {
             sum: self.sum.minus(other.sum),
             squares: self.squares.minus(other.squares),
@@ -105,18 +121,20 @@ impl Totals {
 }
 
 impl ColumnIndex {
-    /// The index of the rows there are.
-    pub fn of(plan: &ColumnPlan, rows: &Rows, column: usize) -> Self {
+    /// The index of the rows there are, after others that had `total`.
+    pub fn of(plan: &ColumnPlan, rows: &Rows, column: usize, total: Totals) -> Self {
         let mut index = match plan.kind {
             ColumnKind::Number => Self::Number(NumberIndex {
                 before: Vec::new(),
-                total: Totals::default(),
+                total,
                 extremes: plan.extremes.then(Vec::new),
                 with_squares: plan.squares,
             }),
-            ColumnKind::Key => {
-                Self::Key(KeyIndex { before: Vec::new(), n: 0, latest: plan.distinct.then(Latest::default) })
-            }
+            ColumnKind::Key => Self::Key(KeyIndex {
+                before: Vec::new(),
+                n: total.n,
+                latest: plan.distinct.then(Latest::default),
+            }),
         };
         let cells = rows.column(column);
         for position in 0..rows.end() {
@@ -138,6 +156,28 @@ impl ColumnIndex {
         match self {
             Self::Number(index) => index.insert(cells, position),
             Self::Key(index) => index.insert(cells, position, start),
+        }
+    }
+
+    /// What the rows before `position` had, and those that were there before them.
+    pub fn before(&self, cells: &[u64], position: usize) -> Totals {
+        match self {
+            Self::Number(index) => index.before(cells, position),
+            Self::Key(index) => Totals { n: index.before(cells, position), ..Totals::default() },
+        }
+    }
+
+    /// Counts a row before all that are there.
+    pub fn add_before(&mut self, more: Totals) {
+        match self {
+            Self::Number(index) => {
+                index.before.iter_mut().for_each(|before| *before = before.plus(more));
+                index.total = index.total.plus(more);
+            }
+            Self::Key(index) => {
+                index.before.iter_mut().for_each(|before| *before = before.wrapping_add(more.n));
+                index.n = index.n.wrapping_add(more.n);
+            }
         }
     }
 
@@ -200,11 +240,6 @@ impl NumberIndex {
         }
     }
 
-    /// Of the rows from `from` to `to`.
-    pub fn totals(&self, cells: &[u64], from: usize, to: usize) -> Totals {
-        self.before(cells, to).minus(self.before(cells, from))
-    }
-
     /// Of the rows before `position`.
     fn before(&self, cells: &[u64], position: usize) -> Totals {
         if position == cells.len() {
@@ -212,7 +247,7 @@ impl NumberIndex {
         }
         let block = position / BLOCK;
         let (from, to) = (block * BLOCK, ((block + 1) * BLOCK).min(cells.len()));
-        let of = |cells: &[u64]| Totals::of(cells, self.with_squares);
+        let of = |cells: &[u64]| Totals::of_numbers(cells, self.with_squares);
         // From whichever end of the block is nearer.
         if position - from <= to - position {
             self.before[block].plus(of(&cells[from..position]))
@@ -268,16 +303,13 @@ impl KeyIndex {
         }
     }
 
-    /// Present keys from `from` to `to`.
-    pub fn n_present(&self, cells: &[u64], from: usize, to: usize) -> u32 {
-        let before = |position: usize| {
-            if position == cells.len() {
-                return self.n;
-            }
-            let block = position / BLOCK;
-            self.before[block].wrapping_add(n_present(&cells[block * BLOCK..position]))
-        };
-        before(to).wrapping_sub(before(from))
+    /// Present keys before `position`.
+    fn before(&self, cells: &[u64], position: usize) -> u32 {
+        if position == cells.len() {
+            return self.n;
+        }
+        let block = position / BLOCK;
+        self.before[block].wrapping_add(n_present(&cells[block * BLOCK..position]))
     }
 
     /// Distinct keys from `from` to the last row.

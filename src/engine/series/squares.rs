@@ -41,8 +41,16 @@ impl SumOfSquares {
         product
     }
 
+    pub fn parts(self) -> [u128; 2] {
+        [self.high, self.low]
+    }
+
+    pub fn from_parts([high, low]: [u128; 2]) -> Self {
+        Self { high, low }
+    }
+
     /// Rounded to the nearest, half to even.
-    fn value(self) -> f64 {
+    pub fn value(self) -> f64 {
         const STEP: f64 = 1.0 / (1_u128 << 64) as f64;
         let shift = self.high.leading_zeros();
         let top = match shift {
@@ -76,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_small_spread_around_a_large_mean_is_not_cancelled() {
-        let numbers = [1e12 + 0.25, 1e12, 1e12 - 0.25];
+        let numbers = [1e11 + 0.25, 1e11, 1e11 - 0.25];
         let fixed = numbers.map(|number| Fixed::of(number).expect("fits"));
         let sum = fixed.iter().fold(Fixed::default(), |sum, number| sum.plus(*number));
         let squares = fixed.iter().fold(SumOfSquares::default(), |sum, x| sum.plus(SumOfSquares::of(*x)));

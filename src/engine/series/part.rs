@@ -1,0 +1,226 @@
+//! The aggregates of what a window holds: its rows, and the tiles before them.
+
+use std::ops::Range;
+
+use super::index::{self, ColumnIndex, NO_KEY, Totals};
+use super::rows::BLOCK;
+use super::tiles::{TileEdge, Tiles};
+use super::{Reading, Series, Slice};
+use crate::engine::exact_sum::{ExactSum, Fixed};
+use crate::engine::plan::SeriesPlan;
+use crate::engine::time::Timestamp;
+
+/// A slice of one column; of the events themselves without a column.
+#[derive(Clone)]
+pub(super) struct Part<'a> {
+    pub(super) series: &'a Series,
+    pub(super) plan: &'a SeriesPlan,
+    pub(super) column: Option<usize>,
+    pub(super) slice: Slice,
+}
+
+impl<'a> Part<'a> {
+    /// The column up to the last row there is.
+    fn column(&self, column: usize) -> &'a [u64] {
+        self.series.rows.column(self.plan.first_column() + column)
+    }
+
+    fn index(&self, column: usize) -> Option<&'a ColumnIndex> {
+        self.series.index.as_ref().map(|index| &index[column])
+    }
+
+    fn tiles(&self) -> Option<(&'a Tiles, TileEdge)> {
+        self.series.tiles.as_deref().zip(self.slice.tiles)
+    }
+
+    fn is_present(&self, column: usize, cell: u64) -> bool {
+        self.plan.columns[column].has(cell)
+    }
+
+    /// Of the rows in the slice.
+    fn totals(&self, column: usize) -> Totals {
+        let (cells, Range { start, end }) = (self.column(column), self.slice.rows.clone());
+        match self.index(column) {
+            Some(index) => index.before(cells, end).minus(index.before(cells, start)),
+            None => Totals::of(&self.plan.columns[column], &cells[start..end]),
+        }
+    }
+
+    /// Of the tiles in the slice: of those that lie wholly in it, and of the
+    /// one it begins in, with its share.
+    fn tile_totals(&self, column: usize) -> Option<(Totals, Totals, f64)> {
+        let (tiles, edge) = self.tiles()?;
+        let index = self.index(column)?;
+        let before_rows = index.before(self.column(column), self.series.rows.start());
+        let before = |tile: usize| tiles.before(column, tile, before_rows);
+        let after_edge = before(edge.tile + 1);
+        Some((before_rows.minus(after_edge), after_edge.minus(before(edge.tile)), edge.share))
+    }
+
+    pub(super) fn n_present(&self) -> f64 {
+        let Some(column) = self.column else {
+            let among_tiles = self.tiles().map_or(0.0, |(tiles, edge)| tiles.n_rows(edge));
+            return among_tiles + self.slice.rows.len() as f64;
+        };
+        let n = f64::from(self.totals(column).n);
+        match self.tile_totals(column) {
+            None => n,
+            Some((whole, edge, share)) => f64::from(whole.n) + share * f64::from(edge.n) + n,
+        }
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = f64> {
+        let cells = self.column.map_or(&[][..], |column| &self.column(column)[self.slice.rows.clone()]);
+        cells.iter().map(|&cell| f64::from_bits(cell)).filter(|number| !number.is_nan())
+    }
+
+    pub(super) fn sum(&self) -> f64 {
+        let Some(column) = self.column else { return f64::NAN };
+        let totals = self.totals(column);
+        if let Some((whole, edge, share)) = self.tile_totals(column) {
+            let wide: f64 = self.numbers().filter(|&number| Fixed::of(number).is_none()).sum();
+            return whole.sum.plus(totals.sum).value()
+                + share * edge.sum.value()
+                + self.wide(column).0
+                + if totals.n_wide == 0 { 0.0 } else { wide };
+        }
+        if totals.n_wide == 0 { totals.sum.value() } else { self.numbers().collect::<ExactSum>().value() }
+    }
+
+    /// Sum and sum of squares of the tiles' numbers that fixed point does not hold.
+    fn wide(&self, column: usize) -> (f64, f64) {
+        let Some((tiles, edge)) = self.tiles() else { return (0.0, 0.0) };
+        tiles.shares(edge).fold((0.0, 0.0), |(sum, squares), (tile, share)| {
+            let wide = tile.columns[column].wide;
+            (sum + share * wide.0, squares + share * wide.1)
+        })
+    }
+
+    pub(super) fn deviation(&self) -> f64 {
+        let Some(column) = self.column else { return f64::NAN };
+        let totals = self.totals(column);
+        if let Some((whole, edge, share)) = self.tile_totals(column) {
+            let squares = whole.squares.plus(totals.squares).value()
+                + share * edge.squares.value()
+                + self.wide(column).1;
+            let (sum, n) = (self.sum(), self.n_present());
+            return ((squares - sum * sum / n).max(0.0) / (n - 1.0)).sqrt();
+        }
+        if totals.n_wide == 0 {
+            return totals.squares.deviation(totals.sum, totals.n);
+        }
+        let mut squares = ExactSum::default();
+        self.numbers().for_each(|number| squares.add_square(number));
+        ExactSum::deviation(&self.numbers().collect(), &squares, u64::from(totals.n))
+    }
+
+    /// What rates and trends compare: the sum of the property, or the number of events.
+    pub(super) fn amount(&self) -> f64 {
+        if self.column.is_some() { self.sum() } else { self.n_present() }
+    }
+
+    pub(super) fn extremes(&self) -> (f64, f64) {
+        let Some(column) = self.column else { return (f64::NAN, f64::NAN) };
+        let (cells, Range { start, end }) = (self.column(column), self.slice.rows.clone());
+        let of_rows = match self.index(column) {
+            Some(ColumnIndex::Number(index)) => index.extremes(cells, start, end),
+            _ => index::extremes_of(&cells[start..end]),
+        };
+        let Some((tiles, edge)) = self.tiles() else { return of_rows };
+        tiles.shares(edge).fold(of_rows, |(least, greatest), (tile, _)| {
+            let extremes = tile.columns[column].extremes;
+            (least.min(extremes.0), greatest.max(extremes.1))
+        })
+    }
+
+    pub(super) fn n_distinct(&self) -> f64 {
+        let Some(column) = self.column else { return 0.0 };
+        let of_rows = self.n_distinct_of_rows(column) as f64;
+        match self.tiles() {
+            None => of_rows,
+            Some((tiles, edge)) => {
+                let sketch = tiles.sketches[column].as_ref();
+                sketch.map_or(of_rows, |sketch| sketch.count_after(edge.from).round().max(of_rows))
+            }
+        }
+    }
+
+    fn n_distinct_of_rows(&self, column: usize) -> usize {
+        let (cells, Range { start, end }) = (self.column(column), self.slice.rows.clone());
+        if end == cells.len()
+            && let Some(ColumnIndex::Key(index)) = self.index(column)
+            && let Some(n) = index.n_distinct(start)
+        {
+            return n as usize;
+        }
+        let keys = &cells[start..end];
+        if keys.len() <= BLOCK {
+            let is_latest = |(row, key): &(usize, &u64)| **key != NO_KEY && !keys[row + 1..].contains(key);
+            return keys.iter().enumerate().filter(is_latest).count();
+        }
+        let mut keys = keys.to_vec();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.len() - usize::from(keys.first() == Some(&NO_KEY))
+    }
+
+    fn first(&self) -> Option<usize> {
+        let mut rows = self.slice.rows.clone();
+        let Some(column) = self.column else { return rows.next() };
+        let cells = self.column(column);
+        rows.find(|&row| self.is_present(column, cells[row]))
+    }
+
+    pub(super) fn last(&self) -> Option<usize> {
+        let mut rows = self.slice.rows.clone().rev();
+        let Some(column) = self.column else { return rows.next() };
+        let cells = self.column(column);
+        rows.find(|&row| self.is_present(column, cells[row]))
+    }
+
+    /// Of a window that begins within a tile, its beginning.
+    pub(super) fn first_time(&self) -> Option<Timestamp> {
+        if let Some((tiles, edge)) = self.tiles()
+            && let Some((tile, _)) = tiles.shares(edge).find(|(tile, _)| tile.has_any(self.column))
+        {
+            return Some(tile.first.max(edge.from));
+        }
+        self.first().map(|row| self.series.rows.time(row))
+    }
+
+    pub(super) fn last_time(&self) -> Option<Timestamp> {
+        let of_rows = self.last().map(|row| self.series.rows.time(row));
+        of_rows.or_else(|| {
+            let (tiles, edge) = self.tiles()?;
+            let with_any = tiles.shares(edge).filter(|(tile, _)| tile.has_any(self.column));
+            with_any.last().map(|(tile, _)| tile.last)
+        })
+    }
+
+    pub(super) fn first_cell(&self) -> Reading {
+        if let (Some((tiles, edge)), Some(column)) = (self.tiles(), self.column)
+            && let Some(first) = tiles.shares(edge).find_map(|(tile, _)| tile.columns[column].first)
+        {
+            return Reading::Cell(first);
+        }
+        self.cell(self.first())
+    }
+
+    /// The last row of the cell that most rows have; of several, the latest.
+    pub(super) fn most_frequent(&self) -> Option<usize> {
+        let column = self.column?;
+        let cells = self.column(column);
+        let mut rows: Vec<usize> =
+            self.slice.rows.clone().filter(|&row| self.is_present(column, cells[row])).collect();
+        rows.sort_unstable_by_key(|&row| (cells[row], row));
+        let runs = rows.chunk_by(|&a, &b| cells[a] == cells[b]);
+        runs.filter_map(|run| run.last().map(|&last| (run.len(), last))).max().map(|(_, last)| last)
+    }
+
+    pub(super) fn cell(&self, row: Option<usize>) -> Reading {
+        match (self.column, row) {
+            (Some(column), Some(row)) => Reading::Cell(self.column(column)[row]),
+            _ => Reading::Number(f64::NAN),
+        }
+    }
+}
