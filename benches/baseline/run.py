@@ -104,7 +104,8 @@ def deviations(checksums, expected):
 
 
 def rustc():
-    return subprocess.run(["rustc", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    command = ["rustc", "--version"]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 if __name__ == "__main__":
