@@ -6,6 +6,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod calendar;
 pub mod calibration;
 pub mod codec;
 pub mod decision;
