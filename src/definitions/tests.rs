@@ -2,6 +2,7 @@
 
 mod expressions;
 mod hostile;
+mod local_time;
 mod logic;
 mod mistakes;
 mod plans;

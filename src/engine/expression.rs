@@ -17,6 +17,9 @@
 
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
+use super::calendar::{CalendarPart, time_zone};
 use super::event::Value;
 use super::plan::Scope;
 
@@ -39,6 +42,12 @@ pub enum NumberExpr {
     Trait(usize),
     /// A score, by index into the plan's models.
     Score(usize),
+    /// The as-of, in milliseconds since 1970.
+    Now,
+    /// When the current event happened, in milliseconds since 1970.
+    EventTime,
+    /// A part of an instant, which is in milliseconds since 1970.
+    Calendar(CalendarPart, Box<(Self, ZoneExpr)>),
     /// 0 or 1.
     FromBool(Box<BoolExpr>),
     /// The text's length in Unicode code points.
@@ -57,6 +66,17 @@ pub enum TextExpr {
     Feature(usize),
     Property(usize),
     Trait(usize),
+    If(Box<(BoolExpr, Self, Self)>),
+    OrValue(Box<(Self, Self)>),
+}
+
+/// A time zone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ZoneExpr {
+    /// Looked up when the definitions were compiled.
+    Known(TimeZone),
+    /// Looked up by its name; missing if no time zone has it.
+    Named(TextExpr),
     If(Box<(BoolExpr, Self, Self)>),
     OrValue(Box<(Self, Self)>),
 }
@@ -142,6 +162,12 @@ impl NumberExpr {
             Self::Property(index) => property(scope, *index).and_then(Value::as_number).unwrap_or(f64::NAN),
             Self::Trait(index) => trait_value(scope, *index).and_then(Value::as_number).unwrap_or(f64::NAN),
             Self::Score(model) => scope.scores.get(*model).copied().unwrap_or(f64::NAN),
+            Self::Now => scope.now.as_millis() as f64,
+            Self::EventTime => scope.event.map_or(f64::NAN, |event| event.event.time.as_millis() as f64),
+            Self::Calendar(part, operands) => match operands.1.eval(scope) {
+                Some(zone) => part.of(operands.0.eval(scope), &zone),
+                None => f64::NAN,
+            },
             Self::FromBool(bool) => bool.eval(scope).map_or(f64::NAN, |bool| f64::from(u8::from(bool))),
             Self::Size(text) => text.eval(scope).map_or(f64::NAN, |text| text.chars().count() as f64),
             Self::Unary(unary, operand) => unary.apply(operand.eval(scope)),
@@ -169,6 +195,21 @@ impl TextExpr {
             Self::Feature(slot) => scope.vector.texts[*slot].as_ref(),
             Self::Property(index) => property(scope, *index).and_then(Value::as_text),
             Self::Trait(index) => trait_value(scope, *index).and_then(Value::as_text),
+            Self::If(parts) => match parts.0.eval(scope)? {
+                true => parts.1.eval(scope),
+                false => parts.2.eval(scope),
+            },
+            Self::OrValue(operands) => operands.0.eval(scope).or_else(|| operands.1.eval(scope)),
+        }
+    }
+}
+
+impl ZoneExpr {
+    /// `None` is missing.
+    fn eval(&self, scope: &Scope<'_>) -> Option<TimeZone> {
+        match self {
+            Self::Known(zone) => Some(zone.clone()),
+            Self::Named(name) => time_zone(name.eval(scope)?),
             Self::If(parts) => match parts.0.eval(scope)? {
                 true => parts.1.eval(scope),
                 false => parts.2.eval(scope),

@@ -6,12 +6,15 @@
 use std::fmt;
 
 use cel::common::ast::{Expr, IdedExpr, LiteralValue};
+use jiff::tz::TimeZone;
 
 use super::Problem;
 use super::functions::{self, Form};
 use super::parse::Parsed;
 use super::scope::{Leaf, Names, Place, Wrong};
-use crate::engine::expression::{Binary, BoolExpr, Comparison, Expression, NumberExpr, TextExpr};
+use crate::definitions::names;
+use crate::engine::calendar;
+use crate::engine::expression::{Binary, BoolExpr, Comparison, Expression, NumberExpr, TextExpr, ZoneExpr};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::definitions) enum Type {
@@ -80,6 +83,8 @@ impl Checker<'_> {
                 Leaf::Score(model) => Some(NumberExpr::Score(model)),
                 Leaf::Property(index) => Some(NumberExpr::Property(index)),
                 Leaf::Trait(index) => Some(NumberExpr::Trait(index)),
+                Leaf::Now => Some(NumberExpr::Now),
+                Leaf::EventTime => Some(NumberExpr::EventTime),
                 Leaf::Text(_) | Leaf::Bool(_) | Leaf::EventType => self.mismatch(expr, Type::Number),
             },
             _ => match self.form(expr)? {
@@ -95,6 +100,14 @@ impl Checker<'_> {
                     let args: Vec<_> = args.iter().map(|arg| self.number(arg)).collect();
                     let args: Option<Vec<_>> = args.into_iter().collect();
                     args?.into_iter().reduce(|a, b| NumberExpr::Binary(binary, Box::new((a, b))))
+                }
+                Form::Calendar(part, instant, zone) => {
+                    let zone = match zone {
+                        Some(zone) => self.zone(zone),
+                        None => Some(ZoneExpr::Known(TimeZone::UTC)),
+                    };
+                    let instant = self.number(instant);
+                    Some(NumberExpr::Calendar(part, Box::new((instant?, zone?))))
                 }
                 Form::Size(text) => Some(NumberExpr::Size(Box::new(self.text(text)?))),
                 Form::Convert(Type::Number, x) => match self.infer(x) {
@@ -123,7 +136,9 @@ impl Checker<'_> {
                 Leaf::Property(index) => Some(TextExpr::Property(index)),
                 Leaf::Trait(index) => Some(TextExpr::Trait(index)),
                 Leaf::EventType => self.problem(expr, EVENT_TYPE_USE),
-                Leaf::Number(_) | Leaf::Bool(_) | Leaf::Score(_) => self.mismatch(expr, Type::Text),
+                Leaf::Number(_) | Leaf::Bool(_) | Leaf::Score(_) | Leaf::EventTime | Leaf::Now => {
+                    self.mismatch(expr, Type::Text)
+                }
             },
             _ => match self.form(expr)? {
                 Form::Convert(Type::Text, x) => self.text(x),
@@ -140,6 +155,37 @@ impl Checker<'_> {
         }
     }
 
+    /// A time zone: what of it is a literal is looked up here.
+    fn zone(&mut self, expr: &IdedExpr) -> Option<ZoneExpr> {
+        match &expr.expr {
+            Expr::Literal(LiteralValue::String(name)) => self.known_zone(expr, name.inner()),
+            Expr::Call(_) => match self.form(expr)? {
+                Form::If(condition, a, b) => {
+                    let parts = (self.bool(condition), self.zone(a), self.zone(b));
+                    Some(ZoneExpr::If(Box::new((parts.0?, parts.1?, parts.2?))))
+                }
+                Form::OrValue(a, b) => {
+                    let (a, b) = (self.zone(a), self.zone(b));
+                    Some(ZoneExpr::OrValue(Box::new((a?, b?))))
+                }
+                _ => self.text(expr).map(ZoneExpr::Named),
+            },
+            _ => self.text(expr).map(ZoneExpr::Named),
+        }
+    }
+
+    fn known_zone(&mut self, expr: &IdedExpr, name: &str) -> Option<ZoneExpr> {
+        let zone = calendar::time_zone(name);
+        if zone.is_none() {
+            let message =
+                format!("unknown time zone `{name}`: expected a name such as Europe/Berlin, or UTC");
+            let suggests = self.names.suggest;
+            let suggestion = if suggests { names::nearest(name, calendar::time_zone_names()) } else { None };
+            self.problems.push(Problem { span: self.parsed.span(expr), message, suggestion });
+        }
+        zone.map(ZoneExpr::Known)
+    }
+
     fn bool(&mut self, expr: &IdedExpr) -> Option<BoolExpr> {
         match &expr.expr {
             Expr::Literal(LiteralValue::Boolean(bool)) => Some(BoolExpr::Literal(*bool.inner())),
@@ -148,9 +194,12 @@ impl Checker<'_> {
                 Leaf::Bool(slot) => Some(BoolExpr::Feature(slot)),
                 Leaf::Property(index) => Some(BoolExpr::Property(index)),
                 Leaf::Trait(index) => Some(BoolExpr::Trait(index)),
-                Leaf::Number(_) | Leaf::Text(_) | Leaf::Score(_) | Leaf::EventType => {
-                    self.mismatch(expr, Type::Bool)
-                }
+                Leaf::Number(_)
+                | Leaf::Text(_)
+                | Leaf::Score(_)
+                | Leaf::EventType
+                | Leaf::EventTime
+                | Leaf::Now => self.mismatch(expr, Type::Bool),
             },
             _ => match self.form(expr)? {
                 Form::And(a, b) => {
@@ -334,15 +383,17 @@ impl Checker<'_> {
             Expr::Literal(LiteralValue::Boolean(_)) => Some(Type::Bool),
             Expr::Literal(literal) => number_literal(literal).map(|_| Type::Number),
             Expr::Ident(_) | Expr::Select(_) => match self.lookup(expr).ok()? {
-                Leaf::Number(_) | Leaf::Score(_) => Some(Type::Number),
+                Leaf::Number(_) | Leaf::Score(_) | Leaf::EventTime | Leaf::Now => Some(Type::Number),
                 Leaf::Text(_) | Leaf::EventType => Some(Type::Text),
                 Leaf::Bool(_) => Some(Type::Bool),
                 Leaf::Property(_) | Leaf::Trait(_) => None,
             },
             Expr::Call(call) => match functions::form(call).ok()? {
-                Form::Arithmetic(..) | Form::Unary(..) | Form::Extreme(..) | Form::Size(_) => {
-                    Some(Type::Number)
-                }
+                Form::Arithmetic(..)
+                | Form::Unary(..)
+                | Form::Extreme(..)
+                | Form::Size(_)
+                | Form::Calendar(..) => Some(Type::Number),
                 Form::Compare(..)
                 | Form::And(..)
                 | Form::Or(..)

@@ -4,6 +4,7 @@ use cel::common::ast::{CallExpr, Expr, IdedExpr, operators as op};
 
 use super::check::Type;
 use crate::definitions::names;
+use crate::engine::calendar::CalendarPart;
 use crate::engine::expression::{Binary, Comparison, Search, Unary};
 
 /// A call with its meaning and its operands.
@@ -19,6 +20,8 @@ pub(super) enum Form<'e> {
     If(&'e IdedExpr, &'e IdedExpr, &'e IdedExpr),
     In(&'e IdedExpr, &'e IdedExpr),
     Size(&'e IdedExpr),
+    /// `instant.getHours()`, or with a time zone.
+    Calendar(CalendarPart, &'e IdedExpr, Option<&'e IdedExpr>),
     Has(&'e IdedExpr),
     OrValue(&'e IdedExpr, &'e IdedExpr),
     /// `double(x)`, `string(x)`, `bool(x)`
@@ -33,11 +36,19 @@ pub(super) struct Refusal {
 }
 
 /// How each function is written.
-const USAGES: [(&str, &str); 17] = [
+const USAGES: [(&str, &str); 25] = [
     ("bool", "bool(x)"),
     ("contains", "text.contains(part)"),
     ("double", "double(x)"),
     ("endsWith", "text.endsWith(part)"),
+    ("getDate", "now.getDate(time_zone)"),
+    ("getDayOfMonth", "now.getDayOfMonth(time_zone)"),
+    ("getDayOfWeek", "now.getDayOfWeek(time_zone)"),
+    ("getDayOfYear", "now.getDayOfYear(time_zone)"),
+    ("getFullYear", "now.getFullYear(time_zone)"),
+    ("getHours", "now.getHours(time_zone)"),
+    ("getMinutes", "now.getMinutes(time_zone)"),
+    ("getMonth", "now.getMonth(time_zone)"),
     ("has", "has(x)"),
     ("math.abs", "math.abs(x)"),
     ("math.ceil", "math.ceil(x)"),
@@ -54,11 +65,15 @@ const USAGES: [(&str, &str); 17] = [
 ];
 
 /// What people write who know another language.
-const ALIASES: [(&str, &str); 12] = [
+const ALIASES: [(&str, &str); 17] = [
     ("abs", "math.abs"),
     ("ceil", "math.ceil"),
     ("coalesce", "orValue"),
+    ("dayOfWeek", "getDayOfWeek"),
     ("floor", "math.floor"),
+    ("getDay", "getDayOfWeek"),
+    ("getYear", "getFullYear"),
+    ("hour", "getHours"),
     ("length", "size"),
     ("ln", "math.ln"),
     ("log", "math.ln"),
@@ -67,6 +82,7 @@ const ALIASES: [(&str, &str); 12] = [
     ("number", "double"),
     ("round", "math.round"),
     ("sqrt", "math.sqrt"),
+    ("weekday", "getDayOfWeek"),
 ];
 
 pub(super) fn form(call: &CallExpr) -> Result<Form<'_>, Refusal> {
@@ -122,6 +138,22 @@ fn method<'e>(name: &str, target: &'e IdedExpr, args: &'e [IdedExpr]) -> Option<
         ("endsWith", [part]) => Form::Search(Search::EndsWith, target, part),
         ("contains", [part]) => Form::Search(Search::Contains, target, part),
         ("orValue", [otherwise]) => Form::OrValue(target, otherwise),
+        (_, []) => Form::Calendar(calendar_part(name)?, target, None),
+        (_, [zone]) => Form::Calendar(calendar_part(name)?, target, Some(zone)),
+        _ => return None,
+    })
+}
+
+fn calendar_part(name: &str) -> Option<CalendarPart> {
+    Some(match name {
+        "getDate" => CalendarPart::Date,
+        "getDayOfMonth" => CalendarPart::DayOfMonth,
+        "getDayOfWeek" => CalendarPart::DayOfWeek,
+        "getDayOfYear" => CalendarPart::DayOfYear,
+        "getFullYear" => CalendarPart::FullYear,
+        "getHours" => CalendarPart::Hours,
+        "getMinutes" => CalendarPart::Minutes,
+        "getMonth" => CalendarPart::Month,
         _ => return None,
     })
 }

@@ -13,9 +13,9 @@ use crate::engine::vector::Slot;
 pub(in crate::definitions) enum Place {
     /// A `where`: properties of the event, by their bare names.
     Filter,
-    /// A feature's `expression`: features and traits.
+    /// A feature's `expression`: features, traits and the as-of.
     Feature,
-    /// A trigger's condition: features, traits, scores and, if one is at hand, the current event.
+    /// A trigger's condition: the same, scores and, if one is at hand, the current event.
     Condition { has_event: bool },
 }
 
@@ -57,6 +57,8 @@ pub(super) enum Leaf {
     Property(usize),
     Trait(usize),
     EventType,
+    EventTime,
+    Now,
 }
 
 /// Why a name stands for nothing.
@@ -87,6 +89,14 @@ impl Names<'_> {
         if ["event", "traits", "scores", "math"].contains(&name) {
             return Err(wrong(format!("`{name}` is followed by `.` and a name")));
         }
+        if name == "now" {
+            return match place {
+                Place::Filter => Err(wrong(
+                    "a filter sees the event alone, not `now`: event.time is when the event happened",
+                )),
+                Place::Feature | Place::Condition { .. } => Ok(Leaf::Now),
+            };
+        }
         match (self.features.get(name), place) {
             (None, Place::Filter) => Ok(Leaf::Property(self.vocabulary.properties.intern(name))),
             (Some(_), Place::Filter) => Err(wrong(format!(
@@ -113,13 +123,14 @@ impl Names<'_> {
         match (root, place) {
             ("event", Place::Filter | Place::Condition { has_event: true }) => Ok(match member {
                 "type" => Leaf::EventType,
+                "time" => Leaf::EventTime,
                 property => Leaf::Property(self.vocabulary.properties.intern(property)),
             }),
             ("event", Place::Condition { has_event: false }) => {
                 Err(wrong("there is no current event when this trigger is evaluated"))
             }
             ("event", Place::Feature) => {
-                Err(wrong("a feature does not read the current event, only features and traits"))
+                Err(wrong("a feature does not read the current event, only features, traits and `now`"))
             }
             ("traits" | "scores", Place::Filter) => {
                 Err(wrong(format!("a filter sees the event alone, not {root}")))

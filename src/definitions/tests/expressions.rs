@@ -3,7 +3,8 @@
 use super::*;
 
 /// Number features `n` (7) and `none` (missing), text features `t` ("Shoes")
-/// and `no_text` (missing); traits `age` (30), `plan` ("pro"), `paying` (true).
+/// and `no_text` (missing); traits `age` (30), `plan` ("pro"), `paying` (true),
+/// `time_zone` ("America/New_York"). It is the last evening of 1969 in New York.
 const FEATURES: &str = r#"
 [features.n]
 aggregate = "count"
@@ -47,6 +48,7 @@ fn value(expression_source: &str) -> String {
             "age" => Some(Value::Integer(30)),
             "plan" => Some(Value::Text("pro".into())),
             "paying" => Some(Value::Bool(true)),
+            "time_zone" => Some(Value::Text("America/New_York".into())),
             _ => None,
         })
         .collect();
@@ -134,6 +136,33 @@ fn expressions_have_the_documented_values() {
         ("string(traits.plan)", "\"pro\""),
         ("bool(traits.paying)", "true"),
         ("double(traits.paying)", "1"),
+        // Instants are milliseconds since 1970; local time is CEL's, most of it counted from 0.
+        ("now", "0"),
+        ("now.getHours()", "0"),
+        ("now.getDayOfWeek()", "4"),
+        ("now.getHours('America/New_York')", "19"),
+        ("now.getHours(traits.time_zone)", "19"),
+        ("now.getMinutes('Asia/Kolkata')", "30"),
+        ("now.getDayOfWeek(traits.time_zone)", "3"),
+        ("now.getDate(traits.time_zone)", "31"),
+        ("now.getDayOfMonth(traits.time_zone)", "30"),
+        ("now.getMonth(traits.time_zone)", "11"),
+        ("now.getFullYear(traits.time_zone)", "1969"),
+        ("now.getDayOfYear(traits.time_zone)", "364"),
+        ("(now + 3600000).getHours(traits.time_zone)", "20"),
+        ("traits.age.getHours()", "0"),
+        ("none.getHours()", "missing"),
+        ("traits.plan.getHours()", "missing"),
+        ("now.getHours(traits.nothing)", "missing"),
+        ("now.getHours(traits.plan)", "missing"),
+        ("now.getHours(traits.age)", "missing"),
+        ("now.getHours(no_text)", "missing"),
+        ("now.getHours(traits.nothing.orValue('Asia/Tokyo'))", "9"),
+        ("now.getHours(traits.plan.orValue('Asia/Tokyo'))", "9"),
+        ("now.getHours(traits.time_zone.orValue('Asia/Tokyo'))", "19"),
+        ("now.getHours(sure ? 'Asia/Tokyo' : traits.time_zone)", "9"),
+        ("now.getHours(none > 1 ? 'Asia/Tokyo' : traits.time_zone)", "missing"),
+        ("now.getHours(traits.nothing) < 8", "unknown"),
     ];
     for (source, expected) in table {
         assert_eq!(value(source), expected, "{source}");
@@ -157,6 +186,11 @@ fn filters_read_properties_by_the_type_of_their_use() {
         ("event.type in ['x', 'add_to_cart']", true),
         ("event.`odd name` == 1", true),
         ("event.category.startsWith('sh')", true),
+        ("event.time == 0", true),
+        ("event.time.getHours() == 0", true),
+        ("event.time.getHours('Asia/Kolkata') == 5 && event.time.getMinutes('Asia/Kolkata') == 30", true),
+        ("event.time.getDayOfWeek(zone) == 3", true),
+        ("event.time.getDayOfWeek(category) == 3", false),
     ];
     let event = event(
         "add_to_cart",
@@ -165,6 +199,7 @@ fn filters_read_properties_by_the_type_of_their_use() {
             ("is_gift", Value::Bool(true)),
             ("odd name", Value::Integer(1)),
             ("price", Value::Integer(50)),
+            ("zone", Value::Text("America/New_York".into())),
         ],
     );
     for (source, expected) in table {

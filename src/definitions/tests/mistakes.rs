@@ -161,7 +161,7 @@ expression = "traits > 1"
 "#,
         expect![[r#"
             6:15 features.a.expression: unknown feature `veiws` (views?)
-            8:19 features.b.expression: a feature does not read the current event, only features and traits
+            8:19 features.b.expression: a feature does not read the current event, only features, traits and `now`
             10:15 features.c.expression: a feature does not read scores: they are computed from features
             12:24 features.d.expression: expected a number, found a text
             14:15 features.e.expression: expected a condition, found a number
@@ -238,6 +238,57 @@ where = true
             15:30 features.y.where: `event.type` can only be compared with a literal, by `==`, `!=` or `in`
             15:49 features.y.where: the type of `price` is not known: say double(price), string(price) or bool(price)
             20:9 features.z.where: expected a string, found a boolean
+        "#]],
+    );
+}
+
+#[test]
+fn local_time() {
+    check(
+        r#"[features.country]
+aggregate = "last"
+of = "a.country"
+type = "text"
+[features.a]
+expression = "now.getHours('Europe/Berlni')"
+[features.b]
+expression = "now.getHours(traits.time_zone.orValue('Nowhere'))"
+[features.c]
+expression = "now.getHours(country == 'US' ? 'America/New_Yrok' : '')"
+[features.d]
+expression = "now.getHours(1) + now.getHours('UTC', 'UTC') + getHours(now)"
+[features.e]
+expression = "now.getHour() + now.getDay() + now.hour()"
+[features.f]
+expression = "country.getHours() + event.time.getHours()"
+[features.g]
+expression = "now && now == 'x'"
+[features.now]
+expression = "1"
+[features.h]
+aggregate = "count"
+of = "a"
+window = "1d"
+where = "now.getHours() > 9 || event.time.getHours(traits.time_zone) > 9"
+"#,
+        expect![[r#"
+            6:28 features.a.expression: unknown time zone `Europe/Berlni`: expected a name such as Europe/Berlin, or UTC (Europe/Berlin?)
+            8:53 features.b.expression: unknown time zone `Nowhere`: expected a name such as Europe/Berlin, or UTC
+            10:46 features.c.expression: unknown time zone `America/New_Yrok`: expected a name such as Europe/Berlin, or UTC (America/New_York?)
+            10:67 features.c.expression: unknown time zone ``: expected a name such as Europe/Berlin, or UTC
+            12:28 features.d.expression: expected a text, found a number
+            12:33 features.d.expression: `getHours` is written now.getHours(time_zone)
+            12:62 features.d.expression: `getHours` is written now.getHours(time_zone)
+            14:15 features.e.expression: unknown function `getHour` (now.getHours(time_zone)?)
+            14:31 features.e.expression: unknown function `getDay` (now.getDayOfWeek(time_zone)?)
+            14:46 features.e.expression: unknown function `hour` (now.getHours(time_zone)?)
+            16:15 features.f.expression: expected a number, found a text
+            16:36 features.f.expression: a feature does not read the current event, only features, traits and `now`
+            18:15 features.g.expression: expected a condition, found a number
+            18:29 features.g.expression: expected a number, found a text
+            19:11 features.now: feature: `now` is a reserved word
+            25:10 features.h.where: a filter sees the event alone, not `now`: event.time is when the event happened
+            25:52 features.h.where: a filter sees the event alone, not traits
         "#]],
     );
 }
