@@ -21,6 +21,7 @@ pub mod input;
 pub mod model;
 pub mod plan;
 pub mod profile;
+pub mod provenance;
 pub mod series;
 pub mod session;
 pub mod time;

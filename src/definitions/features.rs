@@ -26,24 +26,24 @@ const KEYS: [&str; 7] = ["aggregate", "expression", "half_life", "of", "type", "
 /// Stands for all decayed aggregates until the series has given it its place.
 const DECAYED: Aggregate = Aggregate::Decayed { decay: usize::MAX };
 
-const AGGREGATES: [(&str, Aggregate); 17] = [
-    ("count", Aggregate::Count),
-    ("decayed", DECAYED),
-    ("distinct", Aggregate::Distinct),
-    ("duration", Aggregate::Duration),
-    ("first", Aggregate::First),
-    ("last", Aggregate::Last),
-    ("max", Aggregate::Max),
-    ("mean", Aggregate::Mean),
-    ("mean_gap", Aggregate::MeanGap),
-    ("min", Aggregate::Min),
-    ("most_frequent", Aggregate::MostFrequent),
-    ("rate", Aggregate::Rate),
-    ("std", Aggregate::Std),
-    ("sum", Aggregate::Sum),
-    ("time_since_first", Aggregate::TimeSinceFirst),
-    ("time_since_last", Aggregate::TimeSinceLast),
-    ("trend", Aggregate::Trend),
+const AGGREGATES: [Aggregate; 17] = [
+    Aggregate::Count,
+    DECAYED,
+    Aggregate::Distinct,
+    Aggregate::Duration,
+    Aggregate::First,
+    Aggregate::Last,
+    Aggregate::Max,
+    Aggregate::Mean,
+    Aggregate::MeanGap,
+    Aggregate::Min,
+    Aggregate::MostFrequent,
+    Aggregate::Rate,
+    Aggregate::Std,
+    Aggregate::Sum,
+    Aggregate::TimeSinceFirst,
+    Aggregate::TimeSinceLast,
+    Aggregate::Trend,
 ];
 
 const NAMED_WINDOWS: [(&str, Window); 3] = [
@@ -114,6 +114,8 @@ struct Unplaced {
     kind: UnplacedKind,
     value: Type,
     canonical: Canonical,
+    /// Indices of the features that an expression reads.
+    reads: Vec<usize>,
 }
 
 enum UnplacedKind {
@@ -134,14 +136,18 @@ impl Features {
 
     /// Adds to a canonical text the digests of the features that an expression reads.
     pub(super) fn add_reads(&self, source: &Source<'_>, canonical: &mut Canonical) {
-        let mut reads: Vec<&str> = source.bare_names();
-        reads.sort_unstable();
-        reads.dedup();
-        for name in reads {
-            if let Some(&index) = self.index.get(name) {
-                canonical.line("reads", format!("{name} {}", self.plans[index].digest));
-            }
+        for index in self.reads(source) {
+            let feature = &self.plans[index];
+            canonical.line("reads", format!("{} {}", feature.name, feature.digest));
         }
+    }
+
+    /// The features that an expression reads, by name; indices into `plans`.
+    fn reads(&self, source: &Source<'_>) -> Vec<usize> {
+        let mut names = source.bare_names();
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().filter_map(|name| self.index.get(name).copied()).collect()
     }
 
     fn aggregate(&mut self, table: &Table<'_>, cx: &mut Context<'_>) -> Option<Unplaced> {
@@ -158,7 +164,7 @@ impl Features {
         let aggregate = aggregate?;
         let (event, property) = of?;
         if property.is_none() && needs_property(aggregate) {
-            let name = aggregate_name(aggregate);
+            let name = aggregate.name();
             let event = cx.vocabulary.event_name(event);
             let message = format!("`{name}` is taken of a property: of = \"{event}.property\"");
             cx.report.error(&table.span, &table.path, message);
@@ -167,7 +173,7 @@ impl Features {
         let (span, filter, value) = (span?, filter?, value?);
         let events = Events { event, filter };
         let mut canonical = Canonical::new("feature", table.name);
-        canonical.line("aggregate", aggregate_name(aggregate));
+        canonical.line("aggregate", aggregate.name());
         canonical.line("series", events.canonical(property, cx).digest());
         match span {
             Span::HalfLife(half_life) => canonical.line("half_life", half_life),
@@ -179,7 +185,7 @@ impl Features {
         }
         let series = self.series_of(events, cx);
         let kind = UnplacedKind::Aggregate { series, property, aggregate, span };
-        Some(Unplaced { kind, value, canonical })
+        Some(Unplaced { kind, value, canonical, reads: Vec::new() })
     }
 
     fn expression(&mut self, name: &str, source: &Source<'_>, cx: &mut Context<'_>) -> Option<Unplaced> {
@@ -194,7 +200,8 @@ impl Features {
         let mut canonical = Canonical::new("feature", name);
         canonical.line("expression", source.canonical());
         self.add_reads(source, &mut canonical);
-        Some(Unplaced { kind: UnplacedKind::Expression(expression), value, canonical })
+        let (kind, reads) = (UnplacedKind::Expression(expression), self.reads(source));
+        Some(Unplaced { kind, value, canonical, reads })
     }
 
     /// The series of these events, shared by all features over them.
@@ -241,6 +248,7 @@ impl Features {
             digest: feature.canonical.digest().into(),
             slot,
             is_bool,
+            reads: feature.reads,
             kind,
         });
         self.canonical.push(feature.canonical);
@@ -275,17 +283,13 @@ pub(super) fn filter(
 }
 
 fn aggregate(item: &Item<&str>, cx: &mut Context<'_>) -> Option<Aggregate> {
-    let found = AGGREGATES.iter().find(|(name, _)| *name == item.value);
+    let found = AGGREGATES.iter().find(|aggregate| aggregate.name() == item.value);
     if found.is_none() {
-        let known = AGGREGATES.map(|(name, _)| name);
+        let known = AGGREGATES.map(Aggregate::name);
         let message = format!("unknown aggregate `{}`: expected one of {}", item.value, list(&known));
         cx.report.error_with(&item.span, &item.path, message, names::nearest(item.value, known));
     }
-    found.map(|(_, aggregate)| *aggregate)
-}
-
-fn aggregate_name(aggregate: Aggregate) -> &'static str {
-    AGGREGATES.iter().find(|(_, known)| *known == aggregate).map_or("", |(name, _)| name)
+    found.copied()
 }
 
 fn window_name(window: Window) -> &'static str {
@@ -360,8 +364,7 @@ fn span(table: &Table<'_>, aggregate: Option<Aggregate>, cx: &mut Context<'_>) -
             Some(Span::Window(Window::Sliding(Millis::new(2 * length.as_millis()))))
         }
         (Some(aggregate @ (Aggregate::Trend | Aggregate::Rate)), _) => {
-            let message =
-                format!("`{}` is over a duration, such as window = \"7d\"", aggregate_name(aggregate));
+            let message = format!("`{}` is over a duration, such as window = \"7d\"", aggregate.name());
             cx.report.error(&table.span, &table.path, message);
             None
         }

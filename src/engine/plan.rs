@@ -160,6 +160,8 @@ pub struct FeaturePlan {
     pub slot: Slot,
     /// A boolean feature stands in a number slot as 0 or 1.
     pub is_bool: bool,
+    /// The features that an expression reads; indices into [`Plan::features`].
+    pub reads: Vec<usize>,
     pub kind: FeatureKind,
 }
 
@@ -434,6 +436,29 @@ impl ColumnPlan {
 }
 
 impl Aggregate {
+    /// How definitions write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Sum => "sum",
+            Self::Mean => "mean",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Std => "std",
+            Self::Distinct => "distinct",
+            Self::First => "first",
+            Self::Last => "last",
+            Self::MostFrequent => "most_frequent",
+            Self::TimeSinceFirst => "time_since_first",
+            Self::TimeSinceLast => "time_since_last",
+            Self::MeanGap => "mean_gap",
+            Self::Duration => "duration",
+            Self::Rate => "rate",
+            Self::Trend => "trend",
+            Self::Decayed { .. } => "decayed",
+        }
+    }
+
     /// The form in which it reads a property.
     fn column_kind(self, is_text: bool) -> ColumnKind {
         match self {

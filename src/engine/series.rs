@@ -388,6 +388,22 @@ impl Series {
         })
     }
 
+    /// The rows of a window that have the property, latest first: when each
+    /// happened and its cell, which without a column says nothing.
+    pub fn present<'a>(
+        &'a self,
+        plan: &'a SeriesPlan,
+        column: Option<usize>,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = (Timestamp, u64)> + 'a {
+        let part = Part { series: self, plan, column, rows: rows.clone() };
+        rows.rev().filter_map(move |row| {
+            let cell = column.map_or(0, |column| part.column(column)[row]);
+            let is_present = column.is_none_or(|column| part.is_present(column, cell));
+            is_present.then(|| (self.rows.time(row), cell))
+        })
+    }
+
     /// The cells of the rows: times, uids if the plan keeps them, then its columns.
     pub fn columns(&self) -> Vec<&[u64]> {
         let n_cells = self.rows.n_columns();

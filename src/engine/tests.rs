@@ -1,5 +1,7 @@
 //! The engine against a naive model, at its boundary.
 
+mod provenance;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -63,6 +65,7 @@ fn plan(series: &[EventSelector], specs: &[Spec], triggers: Vec<TriggerPlan>) ->
             digest: text(""),
             slot,
             is_bool: false,
+            reads: Vec::new(),
             kind: FeatureKind::Aggregate { series: spec.series, aggregate, window: spec.window },
         });
     }
@@ -572,29 +575,38 @@ fn agrees_with_naive(arrivals: Vec<Arriving>, later: i64, every: usize) -> Resul
 fn check(rig: &Rig, accepted: &[Event], now: Timestamp) -> Result<(), TestCaseError> {
     let vector = rig.profile.read(&rig.plan, now);
     for (feature, spec) in rig.plan.features.iter().zip(specs()) {
-        let expected = naive(&rig.plan, &spec, accepted, now);
-        let is_equal = match (feature.slot, &expected) {
-            (Slot::Number(slot), Naive::Number(expected)) => {
-                let number = vector.numbers[slot];
-                match spec.aggregate {
-                    // A naive sum of weights is not exact.
-                    Aggregate::Decayed { .. } => (number - expected).abs() <= 1e-9,
-                    _ => same(number, *expected),
-                }
-            }
-            (Slot::Text(slot), Naive::Text(expected)) => vector.texts[slot] == *expected,
-            _ => false,
-        };
-        prop_assert!(
-            is_equal,
-            "{} is {:?}, by the definition {expected:?}",
-            feature.name,
-            match feature.slot {
-                Slot::Number(slot) => Naive::Number(vector.numbers[slot]),
-                Slot::Text(slot) => Naive::Text(vector.texts[slot].clone()),
-            }
-        );
+        agrees(feature, &spec, &vector, &naive(&rig.plan, &spec, accepted, now))?;
     }
+    Ok(())
+}
+
+fn agrees(
+    feature: &FeaturePlan,
+    spec: &Spec,
+    vector: &vector::Vector,
+    expected: &Naive,
+) -> Result<(), TestCaseError> {
+    let is_equal = match (feature.slot, expected) {
+        (Slot::Number(slot), Naive::Number(expected)) => {
+            let number = vector.numbers[slot];
+            match spec.aggregate {
+                // A naive sum of weights is not exact.
+                Aggregate::Decayed { .. } => (number - expected).abs() <= 1e-9,
+                _ => same(number, *expected),
+            }
+        }
+        (Slot::Text(slot), Naive::Text(expected)) => vector.texts[slot] == *expected,
+        _ => false,
+    };
+    prop_assert!(
+        is_equal,
+        "{} is {:?}, by the definition {expected:?}",
+        feature.name,
+        match feature.slot {
+            Slot::Number(slot) => Naive::Number(vector.numbers[slot]),
+            Slot::Text(slot) => Naive::Text(vector.texts[slot].clone()),
+        }
+    );
     Ok(())
 }
 

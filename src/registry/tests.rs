@@ -20,6 +20,7 @@ fn feature(name: &str, digest: &str, slot: Slot) -> FeaturePlan {
         digest: digest.into(),
         slot,
         is_bool: false,
+        reads: Vec::new(),
         kind: FeatureKind::Aggregate { series: 0, aggregate: Aggregate::Count, window: Window::Lifetime },
     }
 }

@@ -260,6 +260,7 @@ fn features_carry_their_type_and_say_what_is_missing() {
         digest: "".into(),
         slot,
         is_bool,
+        reads: Vec::new(),
         kind: FeatureKind::Expression(crate::engine::expression::Expression::Number(
             crate::engine::expression::NumberExpr::Literal(0.0),
         )),
