@@ -30,6 +30,7 @@ mod vocabulary;
 use std::path::Path;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
+pub use names::nearest;
 pub use source::MAX_BYTES;
 
 use crate::engine::plan::Plan;

@@ -27,7 +27,7 @@ pub fn features_json(features: &BTreeMap<String, v1::FeatureValue>) -> Value {
     features.iter().map(|(name, feature)| (name.clone(), feature_json(feature))).collect::<Map<_, _>>().into()
 }
 
-fn feature_json(feature: &v1::FeatureValue) -> Value {
+pub fn feature_json(feature: &v1::FeatureValue) -> Value {
     match &feature.value {
         Some(v1::feature_value::Value::Number(number)) => json!(number),
         Some(v1::feature_value::Value::Text(text)) => json!(text),

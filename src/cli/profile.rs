@@ -1,5 +1,7 @@
 //! `tipoff profile`: all that is known of one user.
 
+mod explanation;
+
 use std::time::Duration;
 
 use anyhow::Result;
@@ -17,6 +19,9 @@ const SHOWN_SESSIONS: usize = 5;
 pub struct Args {
     /// A user id, or `anonymous:ID`
     user: String,
+    /// Show what a feature's value is made of; repeatable
+    #[arg(long, value_name = "FEATURE")]
+    explain: Vec<String>,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -26,7 +31,7 @@ pub struct Args {
 
 pub async fn run(args: Args) -> Result<()> {
     let mut client = args.connect.connect().await?;
-    let request = v1::GetProfileRequest { user: Some(user(&args.user)) };
+    let request = v1::GetProfileRequest { user: Some(user(&args.user)), explain: args.explain };
     let profile = client.profiles.get_profile(request).await.map_err(explain)?.into_inner();
     let traits = profile.traits.iter().map(|(name, value)| (name.clone(), value_json(value)));
     if args.json {
@@ -41,6 +46,7 @@ pub async fn run(args: Args) -> Result<()> {
             "sessions": profile.sessions.iter().map(session_json).collect::<Vec<_>>(),
             "triggers": profile.triggers.iter().map(trigger_json).collect::<Vec<_>>(),
             "models": profile.models.iter().map(model_json).collect::<Vec<_>>(),
+            "explanations": profile.explanations.iter().map(explanation::json).collect::<Vec<_>>(),
         });
         println!("{profile}");
         return Ok(());
@@ -68,6 +74,9 @@ pub async fn run(args: Args) -> Result<()> {
         (name, json!(trigger_text(state)))
     });
     table("triggers", triggers);
+    for explained in &profile.explanations {
+        table(&explained.feature, explanation::rows(explained).into_iter());
+    }
     Ok(())
 }
 

@@ -53,7 +53,7 @@ pub(super) fn mistake_in(name: &str) -> Option<String> {
 }
 
 /// The candidate nearest to `name`, if it is near enough to be a slip.
-pub(super) fn nearest<S: AsRef<str>>(name: &str, candidates: impl IntoIterator<Item = S>) -> Option<String> {
+pub fn nearest<S: AsRef<str>>(name: &str, candidates: impl IntoIterator<Item = S>) -> Option<String> {
     // Comparing costs the product of the lengths; a long name is no slip of a short one.
     if name.len() > MAX_FOREIGN_NAME_BYTES {
         return None;

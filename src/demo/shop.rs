@@ -132,7 +132,8 @@ fn live(record: Record) -> v1::Event {
 async fn why_not(client: &Client, with_carts: BTreeSet<String>) -> Result<()> {
     let mut answered = None;
     for customer in with_carts {
-        let request = v1::GetProfileRequest { user: Some(crate::client::user(&customer)) };
+        let request =
+            v1::GetProfileRequest { user: Some(crate::client::user(&customer)), explain: Vec::new() };
         let profile = client.profiles.clone().get_profile(request).await?.into_inner();
         let Some(state) = profile.triggers.iter().find(|state| state.trigger == TRIGGER) else { continue };
         let who = user_text(profile.user.as_ref());

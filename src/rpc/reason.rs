@@ -86,6 +86,10 @@ reasons! {
     BatchTooLarge = "BATCH_TOO_LARGE", ResourceExhausted;
     /// More reasons a score than permitted.
     TooManyReasons = "TOO_MANY_REASONS", InvalidArgument;
+    /// More features to explain than permitted.
+    TooManyFeatures = "TOO_MANY_FEATURES", InvalidArgument;
+    /// No definition names the feature.
+    FeatureUnknown = "FEATURE_UNKNOWN", InvalidArgument;
     /// A page is larger than permitted.
     PageTooLarge = "PAGE_TOO_LARGE", InvalidArgument;
     /// A page token that this server did not give, or for other filters.

@@ -76,6 +76,20 @@ async fn a_file_is_sent_and_seen_in_scores_and_profile() {
     let text = stdout(&tipoff(&server, &["profile", "ada"]).await);
     assert!(text.contains("views_7d   3"), "{text}");
     assert!(text.contains("3 events, open"), "{text}");
+
+    let explain = ["profile", "ada", "--explain", "last_page", "--explain", "spent"];
+    let text = stdout(&tipoff(&server, &explain).await);
+    let expected = "last_page\n  value                 coats\n  aggregate             last\n  \
+                    after                 1969-12-25T00:16:42Z\n";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("\n  1970-01-01T00:16:41Z  hats\n"), "{text}");
+    assert!(text.contains("spent\n  value      0\n"), "{text}");
+    let explained = json_of(&tipoff(&server, &[&explain[..], &["--json"]].concat()).await);
+    let window = &explained["explanations"][0]["source"]["window"];
+    assert_eq!(window["event_count"], json!(3));
+    assert_eq!(window["events"][2], json!({ "time": "1970-01-01T00:16:40Z", "value": "shoes" }));
+    let output = tipoff(&server, &["profile", "ada", "--explain", "last_paeg"]).await;
+    assert!(stderr(&output).contains("did you mean `last_page`?"), "{output:?}");
     server.stop().await;
 }
 

@@ -18,7 +18,7 @@ use tipoff::proto::v1::value::Kind;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::harness::{DEFINITIONS, publish_model, user};
+use crate::harness::{DEFINITIONS, profile_of, publish_model};
 use crate::process::Process;
 
 const SEED: u64 = 11;
@@ -217,7 +217,7 @@ async fn subscribe(server: &Process, seen: Arc<Mutex<Seen>>) {
 }
 
 async fn profile(server: &Process, id: &str) -> Option<v1::GetProfileResponse> {
-    let request = v1::GetProfileRequest { user: user(id) };
+    let request = profile_of(id);
     match ProfileServiceClient::new(server.channel()).get_profile(request).await {
         Ok(profile) => Some(profile.into_inner()),
         Err(status) if status.code() == tonic::Code::NotFound => None,

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::harness::{DEFINITIONS, publish_model, user};
+use crate::harness::{DEFINITIONS, profile_of, publish_model};
 use crate::http;
 use crate::process::{Process, refused};
 
@@ -99,7 +99,7 @@ async fn a_signal_drains_what_is_under_way() {
 
     // In the log is what was acknowledged: no more was taken in, and no less.
     let server = Process::start(directory.path(), &[]);
-    let request = v1::GetProfileRequest { user: user("ada") };
+    let request = profile_of("ada");
     let profile = ProfileServiceClient::new(server.channel()).get_profile(request).await.expect("known");
     assert_eq!(profile.into_inner().event_count, n_accepted);
 }

@@ -9,7 +9,7 @@ use tipoff::proto::v1::scoring_service_client::ScoringServiceClient;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::harness::{DEFINITIONS, publish_model, user};
+use crate::harness::{DEFINITIONS, profile_of, publish_model, user};
 use crate::http;
 use crate::process::Process;
 
@@ -65,7 +65,7 @@ async fn after_a_failed_write_nothing_is_acknowledged_and_scores_go_on() {
     // What was refused was never in, and comes in now.
     let server = Process::start(directory.path(), &[]);
     let mut profiles = ProfileServiceClient::new(server.channel());
-    let request = v1::GetProfileRequest { user: user("ada") };
+    let request = profile_of("ada");
     let profile = profiles.get_profile(request.clone()).await.expect("known").into_inner();
     assert_eq!(profile.event_count, 3);
     let results = EventServiceClient::new(server.channel()).ingest(views(2..5)).await.expect("taken");

@@ -165,6 +165,11 @@ pub fn user(id: &str) -> Option<v1::UserRef> {
     Some(v1::UserRef { id: Some(v1::user_ref::Id::UserId(id.to_owned())) })
 }
 
+/// Asks for a user's profile, with nothing explained.
+pub fn profile_of(id: &str) -> v1::GetProfileRequest {
+    v1::GetProfileRequest { user: user(id), explain: Vec::new() }
+}
+
 /// A model of `buys` that says 0.12 below three views and 0.88 from there on.
 pub fn publish_model(directory: &Path) {
     let plan = definitions::compile(DEFINITIONS).expect("valid definitions");

@@ -7,7 +7,7 @@ use tipoff::proto::v1;
 use tipoff::record::VIRTUAL_SHARDS;
 use tipoff::store::{Commit, Options, Store, View, ViewWrite};
 
-use crate::harness::{DEFINITIONS, TestServer, config, event, user};
+use crate::harness::{DEFINITIONS, TestServer, config, event, profile_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn views_that_do_not_read_back_are_made_anew_from_the_log() {
@@ -29,7 +29,7 @@ async fn views_that_do_not_read_back_are_made_anew_from_the_log() {
     store.close().expect("it closes");
 
     let server = TestServer::start_in(directory, &[]).await;
-    let request = v1::GetProfileRequest { user: user("ada") };
+    let request = profile_of("ada");
     let profile = server.profiles().get_profile(request).await.expect("known").into_inner();
     assert_eq!(profile.event_count, 3);
     let mut triggers = server.triggers();

@@ -7,7 +7,7 @@ use crate::engine::event::{UserId, Value};
 use crate::engine::experiment;
 use crate::engine::firing::Firing;
 use crate::engine::model::{Model, OutputKind, Reason, Score};
-use crate::engine::plan::{Plan, TriggerKind, TriggerPlan};
+use crate::engine::plan::{FeaturePlan, Plan, TriggerKind, TriggerPlan};
 use crate::engine::profile::Profile;
 use crate::engine::session::Session;
 use crate::engine::time::{Arrival, Timestamp};
@@ -55,12 +55,17 @@ pub fn value(value: &Value) -> v1::Value {
 
 /// Every feature of the vector by name.
 pub fn features(plan: &Plan, vector: &Vector) -> BTreeMap<String, v1::FeatureValue> {
+    let named = |feature: &FeaturePlan| (feature.name.to_string(), feature_value(feature, vector));
+    plan.features.iter().map(named).collect()
+}
+
+pub(super) fn feature_value(feature: &FeaturePlan, vector: &Vector) -> v1::FeatureValue {
     use v1::feature_value::Value;
 
-    let read = |slot: Slot, is_bool: bool| match slot {
+    let value = match feature.slot {
         Slot::Number(slot) => {
             let number = vector.numbers[slot];
-            (!number.is_nan()).then_some(if is_bool {
+            (!number.is_nan()).then_some(if feature.is_bool {
                 Value::Bool(number != 0.0)
             } else {
                 Value::Number(number)
@@ -68,13 +73,7 @@ pub fn features(plan: &Plan, vector: &Vector) -> BTreeMap<String, v1::FeatureVal
         }
         Slot::Text(slot) => vector.texts[slot].as_ref().map(|text| Value::Text(text.to_string())),
     };
-    plan.features
-        .iter()
-        .map(|feature| {
-            let value = read(feature.slot, feature.is_bool);
-            (feature.name.to_string(), v1::FeatureValue { missing: value.is_none(), value })
-        })
-        .collect()
+    v1::FeatureValue { missing: value.is_none(), value }
 }
 
 /// What `model` said, with the reasons that were asked for.
@@ -137,7 +136,7 @@ pub fn firing(firing: &Firing, resume_token: Option<Token>) -> v1::Firing {
     }
 }
 
-/// A user's profile as of `now`, of which `vector` was read.
+/// A user's profile as of `now`, of which `vector` was read; nothing is explained.
 pub fn profile(
     plan: &Plan,
     user: &UserId,
@@ -170,10 +169,11 @@ pub fn profile(
                 next_rescore_time: state.next_rescore.map(timestamp),
             })
             .collect(),
+        explanations: Vec::new(),
     }
 }
 
-fn session(plan: &Plan, session: &Session, now: Timestamp) -> v1::Session {
+pub(super) fn session(plan: &Plan, session: &Session, now: Timestamp) -> v1::Session {
     v1::Session {
         start_time: Some(timestamp(session.start)),
         end_time: Some(timestamp(session.end)),

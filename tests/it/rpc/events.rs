@@ -10,7 +10,7 @@ use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
 
 use super::failure;
-use crate::harness::{TestServer, event, user, with_property};
+use crate::harness::{TestServer, event, profile_of, with_property};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_has_its_own_result_in_order() {
@@ -98,7 +98,7 @@ async fn a_call_fails_as_a_whole_only_for_what_is_wrong_with_all_of_it() {
         .await
         .expect_err("too large a message");
     assert_eq!(status.code(), Code::OutOfRange);
-    let profile = server.profiles().get_profile(v1::GetProfileRequest { user: user("ada") }).await;
+    let profile = server.profiles().get_profile(profile_of("ada")).await;
     assert_eq!(profile.expect_err("nothing was taken in").code(), Code::NotFound);
     server.stop().await;
 }
@@ -185,7 +185,7 @@ async fn identify_sets_traits_and_records_the_link() {
     request.traits = traits("paid");
     let answer = events.identify(request.clone()).await.expect("taken").into_inner();
     assert_eq!(answer.link_status(), v1::LinkStatus::None);
-    let profile = server.profiles().get_profile(v1::GetProfileRequest { user: user("ada") }).await;
+    let profile = server.profiles().get_profile(profile_of("ada")).await;
     let profile = profile.expect("known").into_inner();
     assert_eq!(profile.traits["plan"].kind, Some(Kind::StringValue("paid".into())));
     assert_eq!(profile.event_count, 0);
@@ -237,7 +237,7 @@ async fn no_far_time_moves_a_replay_clock() {
     let status = events.identify(far).await.expect_err("a far arrival");
     assert_eq!(failure(&status), (Code::InvalidArgument, "REPLAY_STEP_TOO_LARGE".into()));
     assert!(status.message().starts_with("arrival_time: "), "{status:?}");
-    let profile = server.profiles().get_profile(v1::GetProfileRequest { user: user("ada") }).await;
+    let profile = server.profiles().get_profile(profile_of("ada")).await;
     assert_eq!(profile.expect("known").get_ref().event_count, 2, "a call that fails takes nothing in");
 
     // Step by step, it gets anywhere.
@@ -342,7 +342,7 @@ async fn what_finds_no_room_is_refused_and_not_counted() {
         }
     }
     assert!((1..200).contains(&n_accepted), "{n_accepted} of 200 found room in a queue of one");
-    let profile = server.profiles().get_profile(v1::GetProfileRequest { user: user("ada") }).await;
+    let profile = server.profiles().get_profile(profile_of("ada")).await;
     assert_eq!(profile.expect("known").get_ref().event_count, n_accepted);
     server.stop().await;
 }

@@ -3,7 +3,7 @@ use tipoff::proto::v1::value::Kind;
 use tonic::Code;
 
 use super::failure;
-use crate::harness::{TestServer, event, user, with_property};
+use crate::harness::{TestServer, event, profile_of, user, with_property};
 
 fn score_of(response: &v1::ScoreResponse) -> f64 {
     (response.scores[0].outputs[0].value * 100.0).round()
@@ -33,7 +33,7 @@ async fn a_user_is_scored_with_reasons_and_a_stranger_too() {
     let stranger = scoring.score(request("nobody")).await.expect("scored").into_inner();
     assert!(!stranger.known);
     assert_eq!(score_of(&stranger), 12.0);
-    let status = server.profiles().get_profile(v1::GetProfileRequest { user: user("nobody") }).await;
+    let status = server.profiles().get_profile(profile_of("nobody")).await;
     let status = status.expect_err("scoring makes nobody known");
     assert_eq!(failure(&status), (Code::NotFound, "USER_UNKNOWN".into()));
     server.stop().await;
@@ -106,7 +106,7 @@ async fn a_profile_shows_all_that_is_known() {
             with_property(event("ada", "add_to_cart", 1_000_002), "cart_id", Kind::IntValue(7)),
         ])
         .await;
-    let profile = server.profiles().get_profile(v1::GetProfileRequest { user: user("ada") }).await;
+    let profile = server.profiles().get_profile(profile_of("ada")).await;
     let profile = profile.expect("known").into_inner();
     assert_eq!(profile.user, user("ada"));
     assert_eq!(profile.event_count, 3);
