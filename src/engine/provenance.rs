@@ -1,7 +1,8 @@
 //! What a feature's value is made of, for people who doubt it.
 //!
 //! The events of a window are told one by one, read from the very rows that
-//! the value is. Where no rows are kept, what is kept in their place is told.
+//! the value is. Where no rows are kept, what is kept in their place is told,
+//! and a value that is not exact for it.
 
 use super::event::Value;
 use super::plan::{Aggregate, ColumnKind, FeatureKind, FeaturePlan, Plan, SeriesPlan, Window};
@@ -96,6 +97,23 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// Whether the feature's window reaches back to events that are not kept
+    /// one by one any more, or it reads such a feature.
+    pub fn is_approximate(&self, plan: &Plan, feature: &FeaturePlan, now: Timestamp) -> bool {
+        let as_of = AsOf { now, sessions: &self.sessions, bounds: plan.bounds };
+        match &feature.kind {
+            FeatureKind::Aggregate { series, window, .. } => {
+                let series = self.series[*series].as_deref();
+                series.is_some_and(|series| series.window(*window, as_of).is_approximate())
+            }
+            FeatureKind::Expression(_) => {
+                feature.reads.iter().any(|&read| self.is_approximate(plan, &plan.features[read], now))
+            }
+        }
+    }
+}
+
 fn bounds(window: Window, as_of: AsOf<'_>) -> Option<Bounds> {
     let AsOf { now, sessions, bounds } = as_of;
     match window {
@@ -110,12 +128,12 @@ impl Source<'_> {
     /// How many events of a window count, and the latest of them.
     fn events(self, window: Window, as_of: AsOf<'_>) -> (u64, Vec<Occurrence>) {
         let Self { series, plan, column } = self;
-        let rows = series.window(window, as_of);
-        let n = match series.read(plan, Aggregate::Count, column, window, rows.clone(), as_of.now) {
-            Reading::Number(n) => n as u64,
+        let slice = series.window(window, as_of);
+        let n = match series.read(plan, Aggregate::Count, column, window, slice.clone(), as_of.now) {
+            Reading::Number(n) => n.round() as u64,
             Reading::Cell(_) => 0,
         };
-        let present = series.present(plan, column, rows);
+        let present = series.present(plan, column, slice);
         let latest = present.take(MAX_EVENTS).map(|(time, cell)| self.occurrence(time, cell)).collect();
         (n, latest)
     }

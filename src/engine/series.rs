@@ -394,12 +394,13 @@ impl Series {
         &'a self,
         plan: &'a SeriesPlan,
         column: Option<usize>,
-        rows: Range<usize>,
+        slice: Slice,
     ) -> impl Iterator<Item = (Timestamp, u64)> + 'a {
-        let part = Part { series: self, plan, column, rows: rows.clone() };
-        rows.rev().filter_map(move |row| {
-            let cell = column.map_or(0, |column| part.column(column)[row]);
-            let is_present = column.is_none_or(|column| part.is_present(column, cell));
+        let cells =
+            column.map(|column| (&plan.columns[column], self.rows.column(plan.first_column() + column)));
+        slice.rows.rev().filter_map(move |row| {
+            let cell = cells.map_or(0, |(_, cells)| cells[row]);
+            let is_present = cells.is_none_or(|(column, _)| column.has(cell));
             is_present.then(|| (self.rows.time(row), cell))
         })
     }

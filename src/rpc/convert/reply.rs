@@ -59,6 +59,20 @@ pub fn features(plan: &Plan, vector: &Vector) -> BTreeMap<String, v1::FeatureVal
     plan.features.iter().map(named).collect()
 }
 
+/// The same, told which of them are approximate.
+fn features_of(
+    plan: &Plan,
+    profile: &Profile,
+    vector: &Vector,
+    now: Timestamp,
+) -> BTreeMap<String, v1::FeatureValue> {
+    let named = |feature: &FeaturePlan| {
+        let approximate = profile.is_approximate(plan, feature, now);
+        (feature.name.to_string(), v1::FeatureValue { approximate, ..feature_value(feature, vector) })
+    };
+    plan.features.iter().map(named).collect()
+}
+
 pub(super) fn feature_value(feature: &FeaturePlan, vector: &Vector) -> v1::FeatureValue {
     use v1::feature_value::Value;
 
@@ -73,7 +87,7 @@ pub(super) fn feature_value(feature: &FeaturePlan, vector: &Vector) -> v1::Featu
         }
         Slot::Text(slot) => vector.texts[slot].as_ref().map(|text| Value::Text(text.to_string())),
     };
-    v1::FeatureValue { missing: value.is_none(), value }
+    v1::FeatureValue { missing: value.is_none(), value, approximate: false }
 }
 
 /// What `model` said, with the reasons that were asked for.
@@ -150,7 +164,7 @@ pub fn profile(
         event_count: profile.n_events,
         first_seen_time: profile.first_arrival.map(timestamp),
         last_seen_time: profile.last_arrival.map(|last| timestamp(last.time)),
-        features: features(plan, vector),
+        features: features_of(plan, profile, vector, now.time),
         traits: profile.traits.iter().map(|(name, trait_)| (name.to_string(), value(trait_))).collect(),
         sessions: profile.sessions.latest().map(|kept| session(plan, kept, now.time)).collect(),
         triggers: plan

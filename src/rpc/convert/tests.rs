@@ -274,8 +274,8 @@ fn features_carry_their_type_and_say_what_is_missing() {
     ];
     let vector = Vector { numbers: vec![3.0, 1.0, f64::NAN], texts: vec![Some("DE".into()), None] };
     use v1::feature_value::Value as Feature;
-    let known = |value| v1::FeatureValue { value: Some(value), missing: false };
-    let missing = v1::FeatureValue { value: None, missing: true };
+    let known = |value| v1::FeatureValue { value: Some(value), missing: false, approximate: false };
+    let missing = v1::FeatureValue { value: None, missing: true, approximate: false };
     let expected = [
         ("city", missing.clone()),
         ("count", known(Feature::Number(3.0))),

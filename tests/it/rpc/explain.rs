@@ -44,7 +44,11 @@ fn at(seconds: i64) -> Option<Timestamp> {
 }
 
 fn number(number: f64) -> v1::FeatureValue {
-    v1::FeatureValue { value: Some(v1::feature_value::Value::Number(number)), missing: false }
+    v1::FeatureValue {
+        value: Some(v1::feature_value::Value::Number(number)),
+        missing: false,
+        approximate: false,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,5 +154,22 @@ async fn what_cannot_be_explained_is_refused_by_name() {
     assert_eq!(failure(&status), (Code::InvalidArgument, "TOO_MANY_FEATURES".into()));
     let status = profiles.get_profile(request(&["spent"; 8])).await.expect_err("nobody knows the user");
     assert_eq!(failure(&status), (Code::NotFound, "USER_UNKNOWN".into()));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_beyond_the_exact_rows_says_that_it_is_approximate() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let definitions = format!("{DEFINITIONS}{MORE}\n[series]\nexact_rows = 64\n");
+    std::fs::write(directory.path().join("definitions.toml"), definitions).expect("written");
+    publish_model(directory.path());
+    let server = TestServer::start_in(directory, &[]).await;
+    server.accept((0..300).map(|n| event("ada", "page_view", 1_000_000 + n))).await;
+    server.accept([event("bob", "page_view", 1_000_300)]).await;
+    let profile = server.profiles().get_profile(request(&[])).await.expect("known").into_inner();
+    let approximate = |name: &str| profile.features[name].approximate;
+    assert!(approximate("views_7d") && approximate("spent_a_view") && !approximate("interest"));
+    // The window holds all tiles, so nothing has to be shared out.
+    assert_eq!(profile.features["views_7d"].value, Some(v1::feature_value::Value::Number(300.0)));
     server.stop().await;
 }
