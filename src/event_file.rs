@@ -18,11 +18,12 @@
 //! - CSV, cell by cell: see [`typing`]. A mapping can fix a column's type.
 
 mod csv_lines;
-mod draft;
+pub(crate) mod csv_records;
+pub(crate) mod draft;
 mod json_lines;
-mod mapping;
+pub(crate) mod mapping;
 mod reader;
-mod source;
+pub(crate) mod source;
 pub mod typing;
 mod writer;
 

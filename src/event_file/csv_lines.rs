@@ -4,19 +4,16 @@ use std::path::{Path, PathBuf};
 
 use csv::ByteRecord;
 
+use super::csv_records::CsvRecords;
 use super::draft::{Draft, FieldProblem, Parsed, Scalar};
 use super::mapping::{Mapping, Role, Target};
-use super::source::{BoundedRecords, Bytes};
+use super::source::Bytes;
 use super::{Error, HeaderProblem, MAX_PROPERTIES, MAX_PROPERTY_NAME_BYTES, Problem, Record, typing};
 
 pub(super) struct CsvLines {
     path: PathBuf,
-    csv: csv::Reader<BoundedRecords>,
+    records: CsvRecords,
     columns: Vec<Column>,
-    record: ByteRecord,
-    /// The parser ends a record at a carriage return and counts the line feed
-    /// behind it to the next one: its lines are one short.
-    ends_in_crlf: bool,
 }
 
 struct Column {
@@ -26,48 +23,40 @@ struct Column {
 
 impl CsvLines {
     pub fn new(path: &Path, bytes: Bytes, mapping: &Mapping) -> Result<Self, Error> {
-        // Records of another length are our own error, by line.
-        let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(BoundedRecords::new(bytes));
-        let header = csv.byte_headers().map_err(|error| read_error(path, 1, error))?;
+        let (header, records) = CsvRecords::new(bytes).map_err(|error| read_error(path, 1, error))?;
         let columns =
-            columns(header, mapping).map_err(|reason| Error::Header { path: path.to_owned(), reason })?;
-        let ends_in_crlf = csv.position().line() == 1;
-        Ok(Self { path: path.to_owned(), csv, columns, record: ByteRecord::new(), ends_in_crlf })
+            columns(&header, mapping).map_err(|reason| Error::Header { path: path.to_owned(), reason })?;
+        Ok(Self { path: path.to_owned(), records, columns })
     }
 
     /// The next record with its line, or what is wrong with that line.
     pub fn next(&mut self) -> Result<Option<Parsed>, Error> {
-        self.csv.get_mut().begin();
-        let line = self.csv.position().line() + u64::from(self.ends_in_crlf);
-        let found = self.csv.read_byte_record(&mut self.record);
-        if !found.map_err(|error| read_error(&self.path, line, error))? {
-            return Ok(None);
-        }
-        Ok(Some((line, self.parse(line))))
+        let next = self.records.next().map_err(|(line, error)| read_error(&self.path, line, error))?;
+        Ok(next.map(|(line, record)| (line, parse(&self.columns, record, line))))
     }
+}
 
-    fn parse(&self, line: u64) -> Result<Record, FieldProblem> {
-        if self.record.len() != self.columns.len() {
-            let problem = Problem::Columns { found: self.record.len(), expected: self.columns.len() };
-            return Err(("line".to_owned(), problem));
-        }
-        let mut draft = Draft::with_capacity(self.columns.len());
-        for (column, cell) in self.columns.iter().zip(&self.record) {
-            if cell.is_empty() {
-                continue;
-            }
-            let set = |draft: &mut Draft| {
-                let cell = std::str::from_utf8(cell).map_err(|_| Problem::NotUtf8)?;
-                let scalar = match column.target {
-                    Target::Property { fixed: None, .. } => typing::infer(cell),
-                    _ => Scalar::Text(cell),
-                };
-                draft.set(&column.target, scalar)
-            };
-            set(&mut draft).map_err(|problem| (column.name.clone(), problem))?;
-        }
-        draft.finish(line)
+fn parse(columns: &[Column], record: &ByteRecord, line: u64) -> Result<Record, FieldProblem> {
+    if record.len() != columns.len() {
+        let problem = Problem::Columns { found: record.len(), expected: columns.len() };
+        return Err(("line".to_owned(), problem));
     }
+    let mut draft = Draft::with_capacity(columns.len());
+    for (column, cell) in columns.iter().zip(record) {
+        if cell.is_empty() {
+            continue;
+        }
+        let set = |draft: &mut Draft| {
+            let cell = std::str::from_utf8(cell).map_err(|_| Problem::NotUtf8)?;
+            let scalar = match column.target {
+                Target::Property { fixed: None, .. } => typing::infer(cell),
+                _ => Scalar::Text(cell),
+            };
+            draft.set(&column.target, scalar)
+        };
+        set(&mut draft).map_err(|problem| (column.name.clone(), problem))?;
+    }
+    draft.finish(line)
 }
 
 fn columns(header: &ByteRecord, mapping: &Mapping) -> Result<Vec<Column>, HeaderProblem> {

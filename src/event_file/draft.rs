@@ -7,13 +7,13 @@ use crate::engine::time::Timestamp;
 
 use super::mapping::{Role, Target};
 use super::{
-    MAX_ID_BYTES, MAX_MAGNITUDE, MAX_PROPERTIES, MAX_PROPERTY_NAME_BYTES, MAX_TEXT_BYTES, MAX_TIME,
-    MAX_TYPE_BYTES, MIN_TIME, Problem, Record, typing,
+    MAX_ID_BYTES, MAX_PROPERTIES, MAX_PROPERTY_NAME_BYTES, MAX_TIME, MAX_TYPE_BYTES, MIN_TIME, Problem,
+    Record, typing,
 };
 
 /// A field's value before its type is settled.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Scalar<'a> {
+pub(crate) enum Scalar<'a> {
     Text(&'a str),
     Integer(i64),
     /// Above the range of `Integer`.
@@ -58,14 +58,7 @@ impl Draft {
                     return Err(Problem::Missing);
                 }
                 clean(name, MAX_PROPERTY_NAME_BYTES)?;
-                if let Scalar::Text(text) = scalar {
-                    at_most(text, MAX_TEXT_BYTES)?;
-                }
-                let value = typing::value(scalar, *fixed)?;
-                if matches!(value, Value::Number(number) if number.abs() > MAX_MAGNITUDE) {
-                    return Err(Problem::TooLarge { found: scalar.to_string(), limit: MAX_MAGNITUDE });
-                }
-                self.properties.push((name.clone(), value));
+                self.properties.push((name.clone(), typing::property(scalar, *fixed)?));
                 Ok(())
             }
         }

@@ -144,7 +144,7 @@ impl Role {
 }
 
 /// Parts `category:text` into name and type.
-fn split_type(name: &str) -> (&str, Option<Type>) {
+pub(crate) fn split_type(name: &str) -> (&str, Option<Type>) {
     let typed = TYPES.iter().find_map(|(suffix, kind)| Some((name.strip_suffix(suffix)?, Some(*kind))));
     typed.unwrap_or((name, None))
 }

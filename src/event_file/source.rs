@@ -20,7 +20,7 @@ pub struct Progress {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     JsonLines,
     Csv,
 }
@@ -33,25 +33,31 @@ pub(super) enum Compression {
 }
 
 /// The decompressed bytes.
-pub(super) type Bytes = Box<dyn BufRead + Send>;
+pub(crate) type Bytes = Box<dyn BufRead + Send>;
 
 /// Opens a file by the endings of its name.
 pub(super) fn open(path: &Path) -> Result<(Format, Bytes, Progress), Error> {
     let format = format(path)?;
-    let io_error = |source| Error::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(io_error)?;
-    let total = file.metadata().map_err(io_error)?.len();
+    let (bytes, progress) =
+        decompressed(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    Ok((format, bytes, progress))
+}
+
+/// What is in a file, decompressed as its name tells.
+pub(crate) fn decompressed(path: &Path) -> io::Result<(Bytes, Progress)> {
+    let file = File::open(path)?;
+    let total = file.metadata()?.len();
     let progress = Progress { read: Arc::default(), total };
     let counted = BufReader::with_capacity(BUFFER_BYTES, Counted { file, read: progress.read.clone() });
     let bytes: Bytes = match compression(path) {
         Compression::None => Box::new(counted),
         Compression::Gzip => Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(counted))),
         Compression::Zstd => {
-            let decoder = zstd::Decoder::with_buffer(counted).map_err(io_error)?;
+            let decoder = zstd::Decoder::with_buffer(counted)?;
             Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
         }
     };
-    Ok((format, bytes, progress))
+    Ok((bytes, progress))
 }
 
 pub(super) fn compression(path: &Path) -> Compression {
@@ -62,7 +68,7 @@ pub(super) fn compression(path: &Path) -> Compression {
     }
 }
 
-pub(super) fn format(path: &Path) -> Result<Format, Error> {
+pub(crate) fn format(path: &Path) -> Result<Format, Error> {
     let inner = match compression(path) {
         Compression::None => path.to_owned(),
         Compression::Gzip | Compression::Zstd => path.with_extension(""),

@@ -18,7 +18,7 @@
 use crate::engine::event::Value;
 
 use super::draft::{Scalar, time};
-use super::{MIN_PROPERTY_TIME, Problem};
+use super::{MAX_MAGNITUDE, MAX_TEXT_BYTES, MIN_PROPERTY_TIME, Problem};
 
 /// The digits that a 64-bit float keeps in any decimal number.
 const SAFE_DIGITS: usize = 15;
@@ -56,8 +56,28 @@ pub(super) fn infer(cell: &str) -> Scalar<'_> {
     }
 }
 
-/// The scalar as a property of the given type, or as it is.
-pub(super) fn value(scalar: Scalar<'_>, fixed: Option<Type>) -> Result<Value, Problem> {
+/// The scalar as a property of the given type, or as it is, within the limits.
+pub(crate) fn property(scalar: Scalar<'_>, fixed: Option<Type>) -> Result<Value, Problem> {
+    if let Scalar::Text(text) = scalar
+        && text.len() > MAX_TEXT_BYTES
+    {
+        return Err(Problem::TooLong { bytes: text.len(), limit: MAX_TEXT_BYTES });
+    }
+    match value(scalar, fixed)? {
+        Value::Number(number) if number.abs() > MAX_MAGNITUDE => {
+            Err(Problem::TooLarge { found: scalar.to_string(), limit: MAX_MAGNITUDE })
+        }
+        value => Ok(value),
+    }
+}
+
+/// The cell of a column as a property.
+pub(crate) fn of_column(cell: &str, fixed: Option<Type>) -> Result<Value, Problem> {
+    let scalar = if fixed.is_some() { Scalar::Text(cell) } else { infer(cell) };
+    property(scalar, fixed)
+}
+
+fn value(scalar: Scalar<'_>, fixed: Option<Type>) -> Result<Value, Problem> {
     let Some(fixed) = fixed else { return Ok(scalar.into_value()) };
     let wrong = |expected| Problem::WrongType { found: scalar.to_string(), expected };
     match fixed {
