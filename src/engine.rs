@@ -18,6 +18,7 @@ pub mod expression;
 pub mod firing;
 pub mod forest;
 pub mod input;
+pub mod lookup;
 pub mod model;
 pub mod plan;
 pub mod profile;
@@ -70,7 +71,7 @@ pub enum Acceptance {
 }
 
 impl Engine<'_> {
-    /// Takes in one event that arrived at `now`: runs the user's timers due by
+    /// Takes in one event, joined to the lookups, that arrived at `now`: runs the user's timers due by
     /// then, folds, decides, folds the decision. What happened is pushed to
     /// `steps`, in order; a refused event changes nothing.
     ///
