@@ -5,8 +5,8 @@
 //! and the nearest valid name. Nothing of a broken file takes effect.
 //!
 //! Reading order: `source` and `table` read the text, `compile` goes through
-//! the sections in the order in which they refer to each other (`features`,
-//! `labels`, `models`, `triggers`, `caps`), `cel` compiles the expressions in
+//! the sections in the order in which they refer to each other (`lookups`,
+//! `features`, `labels`, `models`, `triggers`, `caps`), `cel` compiles the expressions in
 //! them, `digest` says what each definition amounts to.
 
 mod caps;
@@ -17,6 +17,7 @@ mod diagnostics;
 mod digest;
 mod features;
 mod labels;
+mod lookups;
 mod models;
 mod names;
 mod report;

@@ -10,8 +10,9 @@
 //! 1. [`rpc`] takes it off the wire; `rpc/convert` checks it field by field
 //!    and turns it into an [`engine::event::Event`]. A bad event is answered
 //!    alone, with field and reason.
-//! 2. [`pipeline`] hashes its user to one of 1,024 virtual shards and queues
-//!    it, within a bound, for the one worker thread that writes that shard.
+//! 2. [`pipeline`] joins the tables of [`lookups`] to it, hashes its user to
+//!    one of 1,024 virtual shards and queues it, within a bound, for the one
+//!    worker thread that writes that shard.
 //! 3. `pipeline/shard.rs`, the hot path, stamps the arrival and calls the
 //!    [`engine`], which runs the user's timers due by then, folds the event
 //!    into the [profile](engine::profile), decides (reads the
@@ -40,6 +41,7 @@ pub mod engine;
 
 // What users define, and the models they bring.
 pub mod definitions;
+pub mod lookups;
 pub mod registry;
 
 // From inputs to durable decisions.

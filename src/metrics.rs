@@ -5,6 +5,7 @@
 //! code and the names in the definitions, never users or free text.
 
 mod ingest;
+mod lookups;
 mod models;
 mod pipeline;
 mod register;
@@ -16,6 +17,7 @@ mod triggers;
 pub(crate) mod tests;
 
 pub use ingest::Ingest;
+pub use lookups::Lookups;
 pub use models::Models;
 pub use pipeline::Pipeline;
 pub use server::Server;
@@ -33,6 +35,7 @@ use register::Register;
 pub struct Metrics {
     registry: Registry,
     pub ingest: Ingest,
+    pub lookups: Lookups,
     pub pipeline: Pipeline,
     pub store: Store,
     pub models: Models,
@@ -47,6 +50,7 @@ impl Metrics {
         let register = Register(&registry);
         Ok(Self {
             ingest: Ingest::new(&register)?,
+            lookups: Lookups::new(&register, plan)?,
             pipeline: Pipeline::new(&register, n_workers)?,
             store: Store::new(&register)?,
             models: Models::new(&register, plan)?,

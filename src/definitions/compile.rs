@@ -11,11 +11,12 @@ use super::report::Report;
 use super::source::Source;
 use super::table::Table;
 use super::vocabulary::Vocabulary;
-use super::{caps, features, labels, models, names, triggers};
+use super::{caps, features, labels, lookups, models, names, triggers};
 use crate::engine::plan::{EXACT_ROWS, Plan, TimeBounds, sha256_hex};
 use crate::engine::time::Millis;
 
-const SECTIONS: [&str; 7] = ["caps", "features", "labels", "models", "series", "time", "triggers"];
+const SECTIONS: [&str; 8] =
+    ["caps", "features", "labels", "lookups", "models", "series", "time", "triggers"];
 
 /// What every section needs while it is compiled.
 pub(super) struct Context<'a> {
@@ -46,12 +47,14 @@ fn compile_here(source: &Source) -> Result<Plan, Diagnostics> {
 
     let (bounds, time) = time_bounds(&root, &mut cx);
     let (exact_rows, series) = series_bounds(&root, &mut cx);
+    let unread = lookups::compile(&root, source.directory(), &mut cx);
     let mut features = features::compile(&root, &mut cx);
     features.series.iter_mut().for_each(|series| series.exact_rows = exact_rows);
     let labels = labels::compile(&root, &features, &mut cx);
     let models = models::compile(&root, &features, &labels, &mut cx);
     let triggers = triggers::compile(&root, &features, &models, &mut cx);
     let caps = caps::compile(&root, &triggers, &mut cx);
+    let lookups = unread.into_iter().filter_map(|lookup| lookup.read(&mut cx)).collect();
     cx.report.finish(source)?;
 
     let (labels, models, triggers) = (labels.compiled, models.compiled, triggers.compiled);
@@ -73,6 +76,7 @@ fn compile_here(source: &Source) -> Result<Plan, Diagnostics> {
         models: models.plans,
         triggers: triggers.plans,
         caps: caps.plans,
+        lookups,
         bounds,
     })
 }

@@ -8,6 +8,7 @@ use super::cel::scope::{Names, Place};
 use super::cel::{Problem, canonical::canonical};
 use super::report::Report;
 use super::table::Item;
+use super::vocabulary::Vocabulary;
 use crate::engine::expression::{BoolExpr, Expression};
 
 /// A parsed expression that knows where it stands in the file.
@@ -31,8 +32,9 @@ impl<'a> Source<'a> {
         }
     }
 
-    pub(super) fn canonical(&self) -> String {
-        canonical(&self.parsed)
+    pub(super) fn canonical(&self, vocabulary: &Vocabulary) -> String {
+        let properties = self.parsed.properties();
+        vocabulary.with_joins(canonical(&self.parsed), properties.iter().map(String::as_str))
     }
 
     pub(super) fn bare_names(&self) -> Vec<&str> {

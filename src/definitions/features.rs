@@ -198,7 +198,7 @@ impl Features {
             Expression::Bool(_) => Type::Bool,
         };
         let mut canonical = Canonical::new("feature", name);
-        canonical.line("expression", source.canonical());
+        canonical.line("expression", source.canonical(&cx.vocabulary));
         self.add_reads(source, &mut canonical);
         let (kind, reads) = (UnplacedKind::Expression(expression), self.reads(source));
         Some(Unplaced { kind, value, canonical, reads })
@@ -259,7 +259,7 @@ impl Events {
     /// With the property that a feature reads of them.
     fn canonical(&self, property: Option<usize>, cx: &Context<'_>) -> Canonical {
         let mut canonical = Canonical::new("series", cx.vocabulary.event_name(self.event));
-        canonical.optional("property", property.map(|index| cx.vocabulary.properties.name(index)));
+        canonical.optional("property", property.map(|index| cx.vocabulary.canonical_property(index)));
         canonical.optional("where", self.filter.as_ref().map(|(_, text)| text));
         canonical
     }
@@ -279,7 +279,7 @@ pub(super) fn filter(
     let models = BTreeMap::new();
     let scope = features.scope(&models, &mut cx.vocabulary, &cx.report);
     let filter = source.condition(Place::Filter, scope, &mut cx.report)?;
-    Some(Some((filter, source.canonical())))
+    Some(Some((filter, source.canonical(&cx.vocabulary))))
 }
 
 fn aggregate(item: &Item<&str>, cx: &mut Context<'_>) -> Option<Aggregate> {

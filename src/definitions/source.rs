@@ -26,6 +26,8 @@ pub enum Error {
 /// plan keeps compiles to the same plan again.
 #[derive(Debug)]
 pub(super) struct Source {
+    /// Where paths in the text count from; empty: the working directory.
+    directory: PathBuf,
     text: String,
     files: Vec<File>,
 }
@@ -43,13 +45,16 @@ impl Source {
         if text.len() > MAX_BYTES {
             return Err(Error::TooLarge { path: PathBuf::from("the text") });
         }
-        Ok(Self { text: text.to_owned(), files: Vec::new() })
+        Ok(Self { directory: PathBuf::new(), text: text.to_owned(), files: Vec::new() })
     }
 
     /// A file, or every `*.toml` in a folder by name.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        let paths = if path.is_dir() { toml_files(path)? } else { vec![path.to_owned()] };
-        let mut source = Self { text: String::new(), files: Vec::new() };
+        let (directory, paths) = match path.is_dir() {
+            true => (path.to_owned(), toml_files(path)?),
+            false => (path.parent().unwrap_or(Path::new("")).to_owned(), vec![path.to_owned()]),
+        };
+        let mut source = Self { directory, text: String::new(), files: Vec::new() };
         for path in paths {
             let text = read_bounded(&path)?;
             if source.text.len() + text.len() > MAX_BYTES {
@@ -63,6 +68,10 @@ impl Source {
             source.text.push_str(&text);
         }
         Ok(source)
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub(super) fn text(&self) -> &str {

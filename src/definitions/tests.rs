@@ -4,6 +4,7 @@ mod expressions;
 mod hostile;
 mod local_time;
 mod logic;
+mod lookups;
 mod mistakes;
 mod plans;
 

@@ -145,7 +145,7 @@ fn condition(
     let source = Source::parse(item, cx.text, &mut cx.report)?;
     let scope = features.scope(&models.names, &mut cx.vocabulary, &cx.report);
     let condition = source.condition(place, scope, &mut cx.report)?;
-    canonical.line(key, source.canonical());
+    canonical.line(key, source.canonical(&cx.vocabulary));
     features.add_reads(&source, canonical);
     Some(Some(condition))
 }

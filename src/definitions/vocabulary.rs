@@ -1,5 +1,8 @@
 //! The names of event types, properties and traits that definitions use.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::names;
 use super::report::Report;
 use super::table::Item;
 use crate::engine::plan::{EventSelector, Names};
@@ -9,6 +12,24 @@ pub(super) struct Vocabulary {
     pub(super) event_types: Names,
     pub(super) properties: Names,
     pub(super) traits: Names,
+    /// Every name in the section, broken ones included.
+    pub(super) lookups: BTreeMap<String, Joined>,
+}
+
+/// What a lookup joins to events.
+#[derive(Debug, Default)]
+pub(super) struct Joined {
+    pub(super) on: String,
+    pub(super) key: String,
+    /// None if the definition is wrong, and reported there.
+    pub(super) columns: Option<Vec<String>>,
+}
+
+/// A property of a lookup that has no such column.
+#[derive(Debug)]
+pub(super) struct UnknownColumn {
+    pub(super) message: String,
+    pub(super) nearest: Option<String>,
 }
 
 impl Vocabulary {
@@ -37,7 +58,58 @@ impl Vocabulary {
 
     pub(super) fn property(&mut self, item: &Item<&str>, report: &mut Report) -> Option<usize> {
         let name = item.check_foreign_name("a property", report)?;
-        Some(self.properties.intern(name))
+        match self.property_index(name, report.suggests()) {
+            Ok(index) => Some(index),
+            Err(UnknownColumn { message, nearest }) => {
+                report.error_with(&item.span, &item.path, message, nearest);
+                None
+            }
+        }
+    }
+
+    /// The index of a property, which may be one that is joined.
+    pub(super) fn property_index(&mut self, name: &str, suggest: bool) -> Result<usize, UnknownColumn> {
+        if let Some((lookup, column)) = self.lookup_of(name)
+            && let Some(columns) = &self.lookups[lookup].columns
+            && columns.iter().all(|known| known != column)
+        {
+            let message = format!("lookup `{lookup}` joins no column {column:?}");
+            let known = columns.iter().map(|column| format!("{lookup}.{column}"));
+            return Err(UnknownColumn {
+                message,
+                nearest: suggest.then(|| names::nearest(name, known)).flatten(),
+            });
+        }
+        Ok(self.properties.intern(name))
+    }
+
+    /// The lookup that a property is joined from, and the column.
+    pub(super) fn lookup_of<'p>(&self, property: &'p str) -> Option<(&'p str, &'p str)> {
+        property.split_once('.').filter(|(name, _)| self.lookups.contains_key(*name))
+    }
+
+    pub(super) fn canonical_property(&self, index: usize) -> String {
+        let name = &**self.properties.name(index);
+        self.with_joins(name.to_owned(), [name])
+    }
+
+    /// Adds to what a definition reads of events how that comes to be there,
+    /// as far as it is joined.
+    pub(super) fn with_joins<'p>(
+        &self,
+        mut canonical: String,
+        properties: impl IntoIterator<Item = &'p str>,
+    ) -> String {
+        let lookups: BTreeSet<&str> = properties
+            .into_iter()
+            .filter_map(|property| self.lookup_of(property))
+            .map(|(name, _)| name)
+            .collect();
+        for name in lookups {
+            let Joined { on, key, .. } = &self.lookups[name];
+            canonical.push_str(&format!("\njoined {name} {on:?} {key:?}"));
+        }
+        canonical
     }
 
     /// How a selector is written.

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::event::{Event, Value};
 use super::expression::{BoolExpr, Expression};
+use super::lookup::Lookup;
 use super::series::NO_KEY;
 use super::time::{Millis, Timestamp};
 use super::vector::{Slot, Vector};
@@ -38,6 +39,8 @@ pub struct Plan {
     pub models: Vec<ModelPlan>,
     pub triggers: Vec<TriggerPlan>,
     pub caps: Vec<CapPlan>,
+    /// Tables to join to events before the engine takes them in.
+    pub lookups: Vec<Lookup>,
     pub bounds: TimeBounds,
 }
 

@@ -83,6 +83,7 @@ fn plan(series: &[EventSelector], specs: &[Spec], triggers: Vec<TriggerPlan>) ->
         models: Vec::new(),
         triggers,
         caps: Vec::new(),
+        lookups: Vec::new(),
         bounds: TimeBounds { lateness: Millis::DAY, skew: minutes(5), session_gap: minutes(30) },
     }
 }

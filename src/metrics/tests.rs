@@ -47,6 +47,7 @@ pub fn plan() -> Plan {
         models: vec![model],
         triggers: vec![trigger],
         caps: Vec::new(),
+        lookups: Vec::new(),
         bounds: TimeBounds { lateness: Millis::DAY, skew: Millis::MINUTE, session_gap: Millis::HOUR },
     }
 }

@@ -59,6 +59,7 @@ fn plan() -> Arc<Plan> {
         models: vec![model("buy", Some(0)), model("churn", None)],
         triggers: Vec::new(),
         caps: Vec::new(),
+        lookups: Vec::new(),
         bounds: TimeBounds { lateness: Millis::DAY, skew: Millis::MINUTE, session_gap: Millis::HOUR },
     })
 }

@@ -64,6 +64,13 @@ impl Parsed<'_> {
         names
     }
 
+    /// The event properties among the names, with dots as they stand, such as `products.price`.
+    pub(in crate::definitions) fn properties(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        collect_paths(&self.root, &mut paths);
+        paths.iter().map(|path| path.strip_prefix("event.").unwrap_or(path).to_owned()).collect()
+    }
+
     fn widen(&self, expr: &IdedExpr, span: &mut Option<Range<usize>>) {
         if let Some((start, last)) = self.info.offset_for(expr.id) {
             let (start, last) = (start as usize, last as usize);
@@ -120,6 +127,22 @@ fn collect_names<'e>(expr: &'e IdedExpr, names: &mut Vec<&'e str>) {
         names.push(name);
     }
     children(expr).into_iter().for_each(|child| collect_names(child, names));
+}
+
+fn collect_paths(expr: &IdedExpr, paths: &mut Vec<String>) {
+    match path(expr) {
+        Some(path) => paths.push(path),
+        None => children(expr).into_iter().for_each(|child| collect_paths(child, paths)),
+    }
+}
+
+/// A name with its members behind it.
+fn path(expr: &IdedExpr) -> Option<String> {
+    match &expr.expr {
+        Expr::Ident(name) => Some(name.clone()),
+        Expr::Select(select) => Some(format!("{}.{}", path(&select.operand)?, select.field)),
+        _ => None,
+    }
 }
 
 fn children(expr: &IdedExpr) -> Vec<&IdedExpr> {

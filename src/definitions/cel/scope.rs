@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cel::common::ast::Expr;
 
 use crate::definitions::names;
-use crate::definitions::vocabulary::Vocabulary;
+use crate::definitions::vocabulary::{UnknownColumn, Vocabulary};
 use crate::engine::vector::Slot;
 
 /// Where an expression stands, which decides what it may read.
@@ -77,8 +77,14 @@ impl Names<'_> {
     pub(super) fn lookup(&mut self, expr: &Expr, place: Place) -> Result<Leaf, Wrong> {
         match expr {
             Expr::Ident(name) => self.bare(name, place),
-            Expr::Select(select) => match (&select.operand.expr, select.field.as_str()) {
-                (Expr::Ident(root), member) => self.member(root, member, place),
+            Expr::Select(select) => match &select.operand.expr {
+                Expr::Ident(root) => self.member(root, &select.field, place),
+                Expr::Select(lookup)
+                    if matches!(&lookup.operand.expr, Expr::Ident(root) if root == "event")
+                        && self.vocabulary.lookups.contains_key(&lookup.field) =>
+                {
+                    self.member("event", &format!("{}.{}", lookup.field, select.field), place)
+                }
                 _ => Err(wrong("only event, traits and scores have members")),
             },
             _ => Err(Wrong::Elsewhere),
@@ -98,7 +104,7 @@ impl Names<'_> {
             };
         }
         match (self.features.get(name), place) {
-            (None, Place::Filter) => Ok(Leaf::Property(self.vocabulary.properties.intern(name))),
+            (None, Place::Filter) => self.property(name),
             (Some(_), Place::Filter) => Err(wrong(format!(
                 "`{name}` is a feature, and a filter sees the event alone: \
                  write event.{name} for a property of that name"
@@ -121,11 +127,11 @@ impl Names<'_> {
 
     fn member(&mut self, root: &str, member: &str, place: Place) -> Result<Leaf, Wrong> {
         match (root, place) {
-            ("event", Place::Filter | Place::Condition { has_event: true }) => Ok(match member {
-                "type" => Leaf::EventType,
-                "time" => Leaf::EventTime,
-                property => Leaf::Property(self.vocabulary.properties.intern(property)),
-            }),
+            ("event", Place::Filter | Place::Condition { has_event: true }) => match member {
+                "type" => Ok(Leaf::EventType),
+                "time" => Ok(Leaf::EventTime),
+                property => self.property(property),
+            },
             ("event", Place::Condition { has_event: false }) => {
                 Err(wrong("there is no current event when this trigger is evaluated"))
             }
@@ -146,11 +152,22 @@ impl Names<'_> {
                 ))),
                 None => Err(self.unknown(format!("unknown model `{member}`"), member, self.models.keys())),
             },
+            (lookup, place) if self.vocabulary.lookups.contains_key(lookup) => {
+                self.member("event", &format!("{lookup}.{member}"), place)
+            }
             (other, _) => {
                 let message = format!("`{other}` has no members; only event, traits and scores have");
-                Err(self.unknown(message, other, ["event", "traits", "scores"]))
+                let lookups = self.vocabulary.lookups.keys().map(String::as_str);
+                Err(self.unknown(message, other, ["event", "traits", "scores"].into_iter().chain(lookups)))
             }
         }
+    }
+
+    fn property(&mut self, name: &str) -> Result<Leaf, Wrong> {
+        let index = self.vocabulary.property_index(name, self.suggest);
+        index
+            .map(Leaf::Property)
+            .map_err(|UnknownColumn { message, nearest }| Wrong::Here { message, suggestion: nearest })
     }
 
     fn unknown<S: AsRef<str>>(

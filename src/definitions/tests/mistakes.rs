@@ -30,7 +30,7 @@ window = "1d"
 y = 3
 "#,
         expect![[r#"
-            1:2 feature: unknown section `feature`: expected one of `caps`, `features`, `labels`, `models`, `series`, `time`, `triggers` (features?)
+            1:2 feature: unknown section `feature`: expected one of `caps`, `features`, `labels`, `lookups`, `models`, `series`, `time`, `triggers` (features?)
             3:11 features.x: `aggregate` or `expression` is missing, such as aggregate = "count"
             4:1 features.x.agregate: unknown key `agregate`: expected one of `aggregate`, `expression`, `half_life`, `of`, `type`, `where`, `window` (aggregate?)
             8:5 features.y: expected a table [features.name], found an integer

@@ -129,7 +129,7 @@ fn absence(table: &Table<'_>, canonical: &mut Canonical, cx: &mut Context<'_>) -
     }
     canonical
         .line("for", wait)
-        .optional("key", key.map(|index| cx.vocabulary.properties.name(index)))
+        .optional("key", key.map(|index| cx.vocabulary.canonical_property(index)))
         .line("on_repeat", if on_repeat == OnRepeat::Reset { "reset" } else { "keep" });
     Some(TriggerKind::Absence { after, without, wait, key, on_repeat })
 }
