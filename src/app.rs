@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
@@ -15,7 +16,9 @@ use crate::config::{Config, Durability};
 use crate::connections::Connections;
 use crate::definitions::{self, Diagnostics};
 use crate::delivery::{self, Cursors, Outbox};
+use crate::engine::lookup::Lookup;
 use crate::engine::plan::Plan;
+use crate::lookups;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Parts, Pipeline, PipelineHandle, Recovered};
 use crate::record::{CONTROL_SHARD, CommittedEnd, Control, VIRTUAL_SHARDS};
@@ -113,20 +116,36 @@ impl App {
     /// serves. Whatever is wrong is found before a call is taken, and leaves
     /// the store closed.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let plan = Arc::new(load_definitions(&config)?);
-        let transport = rpc::Transport::build(&config)?;
-        let registry = open_registry(&config, &plan)?;
+        let mut plan = load_definitions(&config)?;
         let metrics = Metrics::new(&plan, config.pipeline.workers, config.pipeline.clock);
         let metrics = Arc::new(metrics.map_err(Error::Metrics)?);
+        // Out of the plan, which would keep tables that have been replaced.
+        let lookups = Arc::new(ArcSwap::from_pointee(std::mem::take(&mut plan.lookups)));
+        let reload =
+            lookups::keep_current(lookups.clone(), config.definitions.lookup_interval, metrics.clone());
+        let plan = Arc::new(plan);
+        let transport = rpc::Transport::build(&config)?;
+        let registry = open_registry(&config, &plan)?;
         metrics.store.opened(config.store.durability.name());
 
         let (store, recovery) = open_store(&config, &metrics)?;
-        let parts = Start { config, plan, transport, registry: Arc::new(registry), metrics, store };
+        let parts = Start { config, plan, lookups, transport, registry: Arc::new(registry), metrics, store };
         let store = parts.store.clone();
         let started = parts.start(recovery).await;
-        if started.is_err() {
-            // What kept it from starting is the error to tell.
-            let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        match &started {
+            Ok(app) => {
+                let draining = app.draining();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = reload => {}
+                        () = draining.draining() => {}
+                    }
+                });
+            }
+            Err(_) => {
+                // What kept it from starting is the error to tell.
+                let _ = tokio::task::spawn_blocking(move || store.close()).await;
+            }
         }
         started
     }
@@ -196,6 +215,7 @@ impl App {
 struct Start {
     config: Config,
     plan: Arc<Plan>,
+    lookups: Arc<ArcSwap<Vec<Lookup>>>,
     transport: rpc::Transport,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
@@ -204,7 +224,7 @@ struct Start {
 
 impl Start {
     async fn start(self, recovery: Recovery) -> Result<App, Error> {
-        let Self { config, plan, transport, registry, metrics, store } = self;
+        let Self { config, plan, lookups, transport, registry, metrics, store } = self;
         let (mut recovered, recovery) = recover(&config, &plan, &store, recovery)?;
         check_clock(&config, recovered.clock.take())?;
         let committed = Arc::new(CommittedEnd::new(recovery.log_end()));
@@ -234,6 +254,7 @@ impl Start {
             Parts {
                 plan,
                 models: registry.current(),
+                lookups,
                 store: store.clone(),
                 clock: clock.clone(),
                 outbox: outbox.clone(),

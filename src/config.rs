@@ -109,6 +109,8 @@ pub enum ClockMode {
 #[derive(Clone, Debug)]
 pub struct Definitions {
     pub file: Option<PathBuf>,
+    /// How often the files of lookups are looked at.
+    pub lookup_interval: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -194,7 +196,11 @@ impl Config {
             server: Server::read(&mut settings),
             store: Store::read(&mut settings),
             pipeline: Pipeline::read(&mut settings),
-            definitions: Definitions { file: settings.take_path("definitions.file") },
+            definitions: Definitions {
+                file: settings.take_path("definitions.file"),
+                lookup_interval: settings
+                    .take_within("definitions.lookup_interval", Duration::from_millis(10)..=HOUR),
+            },
             models: Models {
                 directory: required_path(&mut settings, "models.directory"),
                 allow_broken: settings.take("models.allow_broken"),

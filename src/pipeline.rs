@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::delivery::Outbox;
 use crate::engine::Acceptance;
 use crate::engine::event::{Event, UserId, Value};
+use crate::engine::lookup::{Join, Lookup};
 use crate::engine::model::{Model, Models, Reason, Score};
 use crate::engine::plan::Plan;
 use crate::engine::profile::Profile;
@@ -45,6 +46,7 @@ const PROFILE_STRIPES: usize = 256;
 pub struct Parts {
     pub plan: Arc<Plan>,
     pub models: Arc<ArcSwap<Models>>,
+    pub lookups: Arc<ArcSwap<Vec<Lookup>>>,
     pub store: Arc<Store>,
     pub clock: Arc<Clock>,
     pub outbox: Arc<Outbox>,
@@ -76,6 +78,7 @@ pub struct PipelineHandle {
 struct Shared {
     plan: Arc<Plan>,
     models: Arc<ArcSwap<Models>>,
+    lookups: Arc<ArcSwap<Vec<Lookup>>>,
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
     profiles: Arc<Profiles>,
@@ -198,6 +201,7 @@ impl Pipeline {
             unknown: Profile::new(&parts.plan),
             plan: parts.plan,
             models: parts.models,
+            lookups: parts.lookups,
             clock: parts.clock,
             metrics: parts.metrics,
             profiles,
@@ -233,11 +237,27 @@ impl PipelineHandle {
     /// `clock_time` is too far ahead, or not all timers could be run.
     pub async fn submit(
         &self,
-        submissions: Vec<Submission>,
+        mut submissions: Vec<Submission>,
         score: Option<ScoreRequest>,
         clock_time: Option<Timestamp>,
     ) -> Result<Vec<Result<Submitted, Error>>, Error> {
+        self.join(submissions.iter_mut().filter_map(|submission| match &mut submission.input {
+            Incoming::Event(event) => Some(event),
+            Incoming::Traits(_) | Incoming::Link { .. } => None,
+        }));
         self.shared.router.submit(submissions, score, clock_time, &self.shared.clock).await
+    }
+
+    /// Joins the tables, as they are now, to events.
+    fn join<'e>(&self, events: impl IntoIterator<Item = &'e mut Event>) {
+        let lookups = self.shared.lookups.load();
+        for event in events {
+            for (index, lookup) in lookups.iter().enumerate() {
+                if lookup.join(event) == Join::Missed {
+                    self.shared.metrics.lookups.missed[index].inc();
+                }
+            }
+        }
     }
 
     pub fn plan(&self) -> &Arc<Plan> {

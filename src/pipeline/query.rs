@@ -12,7 +12,8 @@ use crate::metrics::Metrics;
 impl PipelineHandle {
     /// Scores the user as of now, or of their last arrival if that is later;
     /// with `hypothetical`, as if that event came now. Nothing is recorded.
-    pub fn score(&self, user: &UserId, request: &ScoreRequest, hypothetical: Option<Event>) -> Scored {
+    pub fn score(&self, user: &UserId, request: &ScoreRequest, mut hypothetical: Option<Event>) -> Scored {
+        self.join(&mut hypothetical);
         let shared = &*self.shared;
         let _timed = shared.metrics.models.query_seconds.start_timer();
         let models = shared.models.load();

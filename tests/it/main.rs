@@ -7,6 +7,7 @@ mod drain;
 mod fail_stop;
 mod harness;
 mod http;
+mod lookups;
 mod metrics;
 mod process;
 mod recovery;

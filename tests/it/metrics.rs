@@ -27,14 +27,14 @@ async fn start() -> TestServer {
     TestServer::start_in(directory, &[]).await
 }
 
-fn scrape(address: SocketAddr) -> String {
+pub fn scrape(address: SocketAddr) -> String {
     let (status, body) = http::get(address, "/metrics").expect("it answers");
     assert_eq!(status, 200);
     body
 }
 
 /// The value of one sample, by its name and labels as they stand.
-fn sample(page: &str, name: &str) -> f64 {
+pub fn sample(page: &str, name: &str) -> f64 {
     let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     let value = line.unwrap_or_else(|| panic!("no {name} in:\n{page}"));
     value.parse().unwrap_or_else(|_| panic!("{name} is {value}"))
