@@ -8,6 +8,7 @@ use serde_json::json;
 use super::outcome::usage;
 use super::print::count;
 use crate::definitions::{self, Diagnostics};
+use crate::engine::lookup::Lookup;
 use crate::engine::plan::Plan;
 
 /// Checks a definitions file or folder. A plan is summed up on standard
@@ -34,6 +35,7 @@ fn to_json(result: &Result<Plan, Diagnostics>) -> serde_json::Value {
             "models": plan.models.len(),
             "triggers": plan.triggers.len(),
             "caps": plan.caps.len(),
+            "lookups": plan.lookups.iter().map(lookup_json).collect::<Vec<_>>(),
             "digest": &*plan.digest,
         }),
         Err(mistakes) => json!({ "ok": false, "mistakes": mistakes.to_json() }),
@@ -50,7 +52,26 @@ fn summary(path: &Path, plan: &Plan) -> String {
         (plan.caps.len(), "cap"),
     ];
     let counts = counts.map(|(n, what)| count(n as u64, what)).join(", ");
-    format!("{} is right: {counts}\ndigest {}", path.display(), plan.digest)
+    let lookups: String = plan.lookups.iter().map(lookup_line).collect();
+    format!("{} is right: {counts}\n{lookups}digest {}", path.display(), plan.digest)
+}
+
+fn lookup_json(lookup: &Lookup) -> serde_json::Value {
+    json!({
+        "name": &*lookup.name,
+        "file": lookup.file.display().to_string(),
+        "rows": lookup.table.n_rows(),
+        "joined": lookup.properties,
+    })
+}
+
+fn lookup_line(lookup: &Lookup) -> String {
+    let rows = count(lookup.table.n_rows() as u64, "row");
+    let joined = match lookup.properties.as_slice() {
+        [] => "no definition reads a column".to_owned(),
+        properties => properties.join(", "),
+    };
+    format!("lookup {} of {rows}, on {}: {joined}\n", lookup.name, lookup.on)
 }
 
 #[cfg(test)]
@@ -67,6 +88,23 @@ mod tests {
         assert_eq!(json["ok"], true);
         assert_eq!((&json["features"], &json["series"], &json["models"]), (&json!(1), &json!(1), &json!(0)));
         assert_eq!(json["digest"].as_str().map(str::len), Some(64));
+    }
+
+    #[test]
+    fn lookups_are_told_with_their_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let (table, file) = (folder.path().join("products.csv"), folder.path().join("a.toml"));
+        std::fs::write(table, "sku,price\np1,10\np2,20\n").unwrap();
+        let lookup = "[lookups.products]\nfile = 'products.csv'\nkey = 'sku'\non = 'product_id'\n";
+        let feature = "[features.p]\naggregate = 'last'\nof = 'view.products.price'\n";
+        for (feature, joined) in [(feature, "products.price"), ("", "no definition reads a column")] {
+            std::fs::write(&file, format!("{lookup}{feature}")).unwrap();
+            let plan = definitions::load(&file).unwrap();
+            let line = format!("\nlookup products of 2 rows, on product_id: {joined}\ndigest ");
+            let text = summary(&file, &plan);
+            assert!(text.contains(&line), "{text}");
+            assert_eq!(to_json(&Ok(plan))["lookups"][0]["rows"], 2);
+        }
     }
 
     #[test]
