@@ -26,7 +26,7 @@ pub struct Moment<'a> {
 }
 
 /// Replays one user's events (in the order of arrival, with their arrivals)
-/// and then the timers due by `end`.
+/// and then the timers due by `end`. Lookups are joined as their tables are now.
 ///
 /// No model is loaded: a decision has the vector that a model would be given.
 pub fn replay(
@@ -86,9 +86,12 @@ impl Replay<'_> {
     fn accept(
         &mut self,
         arrival: Timestamp,
-        event: Event,
+        mut event: Event,
         visit: &mut impl FnMut(Moment<'_>) -> Result<()>,
     ) -> Result<()> {
+        for lookup in &self.engine.plan.lookups {
+            lookup.join(&mut event);
+        }
         let accepted = self.engine.accept(
             self.user,
             &mut self.profile,

@@ -425,3 +425,35 @@ fn wrong_definitions_are_told_once_and_exit_2() {
     );
     assert_eq!(talk.matches("error:").count(), 1, "{talk}");
 }
+
+#[test]
+fn history_is_joined_to_the_tables_as_they_are() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("products.csv"), "sku,price\n7,2.5\n8,4\n").expect("written");
+    let text = r#"
+[lookups.products]
+file = "products.csv"
+key = "sku"
+on = "product"
+
+[features.spent]
+aggregate = "sum"
+of = "buy.products.price"
+window = "lifetime"
+"#;
+    fs::write(path("definitions.toml"), text).expect("written");
+    let events = "user_id,type,time,product,products.price\n\
+                  ada,buy,1600000000000,7,100\n\
+                  ada,buy,1600000001000,9,100\n\
+                  ada,buy,1600000002000,8,\n";
+    fs::write(path("events.csv"), events).expect("written");
+
+    let plan = definitions::load(&path("definitions.toml")).expect("valid definitions");
+    let history = source(path("events.csv"), None).load(&ProgressBar::hidden()).expect("history");
+    let out = path("rows.csv");
+    rows::write(&plan, history, At::EachEvent, &out, &ProgressBar::hidden()).expect("written");
+    let rows = fs::read_to_string(&out).expect("rows");
+    let spent: Vec<&str> = rows.lines().skip(1).filter_map(|line| line.rsplit(',').next()).collect();
+    assert_eq!(spent, ["2.5", "2.5", "6.5"]);
+}
