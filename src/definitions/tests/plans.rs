@@ -29,8 +29,13 @@ fn the_examples_compile() {
 fn the_reference_compiles() {
     let reference = include_str!("../../../docs/definitions.md");
     let blocks = reference.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let plan = compiled(&blocks.collect::<String>());
-    assert_eq!((plan.features.len(), plan.models.len(), plan.triggers.len()), (4, 2, 2));
+    let folder = tempfile::tempdir().expect("a folder");
+    let products = "sku,category,price,eco_friendly\n";
+    std::fs::write(folder.path().join("products.csv"), products).expect("written");
+    std::fs::write(folder.path().join("a.toml"), blocks.collect::<String>()).expect("written");
+    let plan = load(folder.path()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!(plan.lookups.len(), 1);
+    assert_eq!((plan.features.len(), plan.models.len(), plan.triggers.len()), (6, 2, 2));
 }
 
 #[test]
