@@ -15,8 +15,7 @@ use super::{caps, features, labels, lookups, models, names, triggers};
 use crate::engine::plan::{EXACT_ROWS, Plan, TimeBounds, sha256_hex};
 use crate::engine::time::Millis;
 
-const SECTIONS: [&str; 8] =
-    ["caps", "features", "labels", "lookups", "models", "series", "time", "triggers"];
+const SECTIONS: [&str; 8] = ["caps", "features", "labels", "lookups", "models", "series", "time", "triggers"];
 
 /// What every section needs while it is compiled.
 pub(super) struct Context<'a> {

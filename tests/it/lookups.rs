@@ -49,7 +49,7 @@ fn purchase(seconds: i64, product: &str) -> v1::Event {
 
 /// `spent` and `shoes` of a user.
 async fn features(server: &TestServer) -> (f64, f64) {
-    let request = v1::GetProfileRequest { user: user("ada") };
+    let request = v1::GetProfileRequest { user: user("ada"), ..Default::default() };
     let profile = server.profiles().get_profile(request).await.expect("known").into_inner();
     number(&profile.features)
 }

@@ -209,7 +209,7 @@ expression = "products.price + 1"
             11:70 features.a.where: `product` has no members; only event, traits and scores have (products?)
             21:31 triggers.t.when: lookup `products` joins no column "nothing"
             26:9 triggers.u.when: there is no current event when this trigger is evaluated
-            28:15 features.e.expression: a feature does not read the current event, only features and traits
+            28:15 features.e.expression: a feature does not read the current event, only features, traits and `now`
         "#]],
     );
 }
