@@ -1,6 +1,7 @@
 //! The engine alone, in CPU time of one core: events taken in, and the whole
 //! vector read after each.
 
+#[expect(dead_code, reason = "it takes some of the workloads")]
 mod workload;
 
 use std::time::Duration;

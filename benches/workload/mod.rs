@@ -73,6 +73,20 @@ pub fn wide(longest: &str) -> Plan {
     compiled(&text)
 }
 
+/// Counts of four event types over up to 90 days.
+pub fn four_types() -> Plan {
+    let mut text = String::new();
+    for kind in ["view", "search", "cart", "purchase"] {
+        for window in ["24h", "90d"] {
+            let _ = writeln!(
+                text,
+                "[features.{kind}_{window}]\naggregate = \"count\"\nof = \"{kind}\"\nwindow = \"{window}\""
+            );
+        }
+    }
+    compiled(&text)
+}
+
 /// Eight features of one stream over windows up to `longest`.
 pub fn one_window(longest: &str) -> Plan {
     let mut text = String::new();

@@ -105,8 +105,6 @@ pub struct ColumnPlan {
     /// Index into [`Plan::properties`].
     pub property: usize,
     pub kind: ColumnKind,
-    /// Whether some feature reads the least or the greatest number of a window.
-    pub extremes: bool,
     /// Whether some feature reads the standard deviation of a window.
     pub squares: bool,
     /// Whether some feature reads the number of distinct keys of a window.
@@ -351,7 +349,6 @@ impl SeriesPlan {
         if let Some(column) = column {
             let column = &mut self.columns[column];
             let is_lifetime = window == Window::Lifetime;
-            column.extremes |= matches!(aggregate, Aggregate::Min | Aggregate::Max) && !is_lifetime;
             column.squares |= aggregate == Aggregate::Std && !is_lifetime;
             column.distinct |= aggregate == Aggregate::Distinct && !is_lifetime;
             column.texts |= is_text;
@@ -415,14 +412,7 @@ impl SeriesPlan {
     fn column(&mut self, property: usize, kind: ColumnKind) -> usize {
         let is_it = |column: &ColumnPlan| column.property == property && column.kind == kind;
         self.columns.iter().position(is_it).unwrap_or_else(|| {
-            self.columns.push(ColumnPlan {
-                property,
-                kind,
-                extremes: false,
-                squares: false,
-                distinct: false,
-                texts: false,
-            });
+            self.columns.push(ColumnPlan { property, kind, squares: false, distinct: false, texts: false });
             self.columns.len() - 1
         })
     }

@@ -73,7 +73,7 @@ fn windows_over_the_same_entries_share_a_series() {
     let shared = series("spent_7d");
     assert_eq!(shared.digest, series("max_30d").digest);
     assert_eq!((shared.longest_window, shared.lifetimes.len()), (days(30), 0));
-    assert_eq!((shared.columns.len(), shared.columns[0].extremes, shared.is_ordered), (1, true, false));
+    assert_eq!((shared.columns.len(), shared.columns[0].squares, shared.is_ordered), (1, false, false));
     // The property is read as a key and as a number.
     let unfiltered = series("distinct");
     assert_eq!(unfiltered.digest, series("last").digest);

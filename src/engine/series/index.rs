@@ -34,32 +34,38 @@ pub struct Totals {
 
 #[derive(Clone, Debug)]
 pub struct NumberIndex {
-    /// Of all rows before a block since the index was made.
-    before: Vec<Totals>,
+    blocks: Vec<NumberBlock>,
     total: Totals,
-    /// Least and greatest number of each block, if some feature reads them.
-    extremes: Option<Vec<(f64, f64)>>,
     with_squares: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct NumberBlock {
+    /// Of all rows before the block since the index was made.
+    before: Totals,
+    least: f64,
+    greatest: f64,
 }
 
 #[derive(Clone, Debug)]
 pub struct KeyIndex {
-    /// Present keys before a block.
-    before: Vec<u32>,
+    blocks: Vec<KeyBlock>,
+    /// Present keys.
     n: u32,
-    /// If some feature reads distinct values.
-    latest: Option<Latest>,
+    /// Whether some feature reads distinct keys.
+    with_latest: bool,
 }
 
-/// Which rows are the latest of their key.
-#[derive(Clone, Debug, Default)]
-struct Latest {
+#[derive(Clone, Copy, Debug, Default)]
+struct KeyBlock {
+    /// Present keys before the block.
+    before: u32,
+    /// Rows that are the latest of their key, a bit each.
+    latest: u32,
+    /// Such rows in this block and those after it.
+    latest_from_here: u32,
     /// A byte of each row's key: enough to pass over most blocks.
-    fingerprints: Vec<u8>,
-    /// A bit a row, a word a block.
-    marks: Vec<u32>,
-    /// Marks in a block and those after it.
-    from_block: Vec<u32>,
+    fingerprints: [u8; BLOCK],
 }
 
 impl Totals {
@@ -124,17 +130,12 @@ impl ColumnIndex {
     /// The index of the rows there are, after others that had `total`.
     pub fn of(plan: &ColumnPlan, rows: &Rows, column: usize, total: Totals) -> Self {
         let mut index = match plan.kind {
-            ColumnKind::Number => Self::Number(NumberIndex {
-                before: Vec::new(),
-                total,
-                extremes: plan.extremes.then(Vec::new),
-                with_squares: plan.squares,
-            }),
-            ColumnKind::Key => Self::Key(KeyIndex {
-                before: Vec::new(),
-                n: total.n,
-                latest: plan.distinct.then(Latest::default),
-            }),
+            ColumnKind::Number => {
+                Self::Number(NumberIndex { blocks: Vec::new(), total, with_squares: plan.squares })
+            }
+            ColumnKind::Key => {
+                Self::Key(KeyIndex { blocks: Vec::new(), n: total.n, with_latest: plan.distinct })
+            }
         };
         let cells = rows.column(column);
         for position in 0..rows.end() {
@@ -171,11 +172,11 @@ impl ColumnIndex {
     pub fn add_before(&mut self, more: Totals) {
         match self {
             Self::Number(index) => {
-                index.before.iter_mut().for_each(|before| *before = before.plus(more));
+                index.blocks.iter_mut().for_each(|block| block.before = block.before.plus(more));
                 index.total = index.total.plus(more);
             }
             Self::Key(index) => {
-                index.before.iter_mut().for_each(|before| *before = before.wrapping_add(more.n));
+                index.blocks.iter_mut().for_each(|block| block.before = block.before.wrapping_add(more.n));
                 index.n = index.n.wrapping_add(more.n);
             }
         }
@@ -184,21 +185,15 @@ impl ColumnIndex {
     /// Forgets blocks at the front.
     pub fn drop_blocks(&mut self, n: usize) {
         match self {
-            Self::Number(index) => {
-                index.before.drain(..n);
-                if let Some(extremes) = &mut index.extremes {
-                    extremes.drain(..n);
-                }
-            }
-            Self::Key(index) => {
-                index.before.drain(..n);
-                if let Some(latest) = &mut index.latest {
-                    latest.fingerprints.drain(..n * BLOCK);
-                    latest.marks.drain(..n);
-                    latest.from_block.drain(..n);
-                }
-            }
+            Self::Number(index) => drop(index.blocks.drain(..n)),
+            Self::Key(index) => drop(index.blocks.drain(..n)),
         }
+    }
+}
+
+impl NumberBlock {
+    fn after(before: Totals) -> Self {
+        Self { before, least: f64::NAN, greatest: f64::NAN }
     }
 }
 
@@ -206,15 +201,12 @@ impl NumberIndex {
     fn push(&mut self, cells: &[u64]) {
         let Some((&cell, before)) = cells.split_last() else { return };
         if before.len().is_multiple_of(BLOCK) {
-            self.before.push(self.total);
-            if let Some(extremes) = &mut self.extremes {
-                extremes.push((f64::NAN, f64::NAN));
-            }
+            self.blocks.push(NumberBlock::after(self.total));
         }
         self.total = self.total.with(cell, self.with_squares);
-        if let Some((least, greatest)) = self.extremes.as_mut().and_then(|extremes| extremes.last_mut()) {
+        if let Some(block) = self.blocks.last_mut() {
             let number = f64::from_bits(cell);
-            (*least, *greatest) = (least.min(number), greatest.max(number));
+            (block.least, block.greatest) = (block.least.min(number), block.greatest.max(number));
         }
     }
 
@@ -223,20 +215,18 @@ impl NumberIndex {
     fn insert(&mut self, cells: &[u64], position: usize) {
         let one = |cell: u64| Totals::default().with(cell, self.with_squares);
         let new = one(cells[position]);
-        let first = position / BLOCK;
-        for block in first + 1..self.before.len() {
-            self.before[block] = self.before[block].plus(new).minus(one(cells[block * BLOCK]));
-        }
         if (cells.len() - 1).is_multiple_of(BLOCK) {
-            let moved = one(cells[cells.len() - 1]);
-            self.before.push(self.total.plus(new).minus(moved));
-            self.extremes.iter_mut().for_each(|extremes| extremes.push((f64::NAN, f64::NAN)));
+            self.blocks.push(NumberBlock::after(self.total));
         }
         self.total = self.total.plus(new);
-        if let Some(extremes) = &mut self.extremes {
-            for (block, cells) in cells.chunks(BLOCK).enumerate().skip(first) {
-                extremes[block] = extremes_of(cells);
+        let first = position / BLOCK;
+        for (number, (block, cells)) in
+            self.blocks.iter_mut().zip(cells.chunks(BLOCK)).enumerate().skip(first)
+        {
+            if number > first {
+                block.before = block.before.plus(new).minus(one(cells[0]));
             }
+            (block.least, block.greatest) = extremes_of(cells);
         }
     }
 
@@ -250,22 +240,21 @@ impl NumberIndex {
         let of = |cells: &[u64]| Totals::of_numbers(cells, self.with_squares);
         // From whichever end of the block is nearer.
         if position - from <= to - position {
-            self.before[block].plus(of(&cells[from..position]))
+            self.blocks[block].before.plus(of(&cells[from..position]))
         } else {
-            let after = self.before.get(block + 1).unwrap_or(&self.total);
+            let after = self.blocks.get(block + 1).map_or(self.total, |block| block.before);
             after.minus(of(&cells[position..to]))
         }
     }
 
     /// Least and greatest of the rows from `from` to `to`, NaN if there is none.
     pub fn extremes(&self, cells: &[u64], from: usize, to: usize) -> (f64, f64) {
-        let Some(extremes) = &self.extremes else { return extremes_of(&cells[from..to]) };
         let (first, last) = (from.div_ceil(BLOCK), to / BLOCK);
         if first >= last {
             return extremes_of(&cells[from..to]);
         }
         let ends = [extremes_of(&cells[from..first * BLOCK]), extremes_of(&cells[last * BLOCK..to])];
-        let whole = extremes[first..last].iter().copied();
+        let whole = self.blocks[first..last].iter().map(|block| (block.least, block.greatest));
         whole.chain(ends).fold((f64::NAN, f64::NAN), |all, part| (all.0.min(part.0), all.1.max(part.1)))
     }
 }
@@ -279,28 +268,85 @@ pub fn extremes_of(cells: &[u64]) -> (f64, f64) {
 impl KeyIndex {
     fn push(&mut self, cells: &[u64], start: usize) {
         let Some((&key, before)) = cells.split_last() else { return };
-        if before.len().is_multiple_of(BLOCK) {
-            self.before.push(self.n);
+        let row = before.len();
+        if row.is_multiple_of(BLOCK) {
+            self.blocks.push(KeyBlock { before: self.n, ..KeyBlock::default() });
         }
-        self.n = self.n.wrapping_add(u32::from(key != NO_KEY));
-        if let Some(latest) = &mut self.latest {
-            latest.push(cells, start);
+        self.blocks[row / BLOCK].fingerprints[row % BLOCK] = key as u8;
+        if key == NO_KEY {
+            return;
+        }
+        self.n = self.n.wrapping_add(1);
+        if self.with_latest {
+            let earlier = self.latest_before(row, key, cells, start);
+            self.blocks[row / BLOCK].latest |= 1 << (row % BLOCK);
+            // Blocks up to the earlier one have lost one and won one.
+            let mut gained = 0;
+            if let Some(earlier) = earlier {
+                self.blocks[earlier / BLOCK].latest &= !(1 << (earlier % BLOCK));
+                gained = earlier / BLOCK + 1;
+            }
+            self.blocks[gained..].iter_mut().for_each(|block| block.latest_from_here += 1);
         }
     }
 
     fn insert(&mut self, cells: &[u64], position: usize, start: usize) {
+        let key = cells[position];
         let one = |cell: u64| u32::from(cell != NO_KEY);
-        let new = one(cells[position]);
-        for block in position / BLOCK + 1..self.before.len() {
-            self.before[block] = self.before[block].wrapping_add(new).wrapping_sub(one(cells[block * BLOCK]));
-        }
         if (cells.len() - 1).is_multiple_of(BLOCK) {
-            self.before.push(self.n.wrapping_add(new).wrapping_sub(one(cells[cells.len() - 1])));
+            self.blocks.push(KeyBlock { before: self.n, ..KeyBlock::default() });
         }
-        self.n = self.n.wrapping_add(new);
-        if let Some(latest) = &mut self.latest {
-            latest.insert(cells, position, start);
+        self.n = self.n.wrapping_add(one(key));
+        // Every later row moves on by one, from block to block.
+        let (first, at) = (position / BLOCK, position % BLOCK);
+        let (mut fingerprint, mut mark) = (key as u8, 0);
+        for (number, (block, cells)) in
+            self.blocks.iter_mut().zip(cells.chunks(BLOCK)).enumerate().skip(first)
+        {
+            let from = if number == first { at } else { 0 };
+            if number > first {
+                block.before = block.before.wrapping_add(one(key)).wrapping_sub(one(cells[0]));
+            }
+            let pushed_out = (block.fingerprints[BLOCK - 1], block.latest >> (BLOCK - 1));
+            block.fingerprints.copy_within(from..BLOCK - 1, from + 1);
+            block.fingerprints[from] = fingerprint;
+            let below = (1 << from) - 1;
+            block.latest = block.latest & below | (block.latest & !below) << 1 | mark << from;
+            (fingerprint, mark) = pushed_out;
         }
+        if !self.with_latest {
+            return;
+        }
+        if key != NO_KEY && !cells[position + 1..].contains(&key) {
+            if let Some(earlier) = self.latest_before(position, key, cells, start) {
+                self.blocks[earlier / BLOCK].latest &= !(1 << (earlier % BLOCK));
+            }
+            self.blocks[first].latest |= 1 << at;
+        }
+        let mut n = 0;
+        for block in self.blocks.iter_mut().rev() {
+            n += block.latest.count_ones();
+            block.latest_from_here = n;
+        }
+    }
+
+    /// The row before `end` that is the latest of the key.
+    fn latest_before(&self, end: usize, key: u64, cells: &[u64], start: usize) -> Option<usize> {
+        let fingerprint = key as u8;
+        let first = start.min(end) / BLOCK;
+        let blocks = self.blocks[first..end.div_ceil(BLOCK)].iter().enumerate().rev();
+        for (number, block) in blocks {
+            // Without an early exit: it is a comparison of vectors.
+            if block.fingerprints.iter().fold(false, |any, &other| any | (other == fingerprint)) {
+                let from = (number + first) * BLOCK;
+                let rows = from.max(start)..(from + BLOCK).min(end);
+                let is_it = |&row: &usize| cells[row] == key && block.latest >> (row % BLOCK) & 1 == 1;
+                if let Some(row) = rows.rev().find(is_it) {
+                    return Some(row);
+                }
+            }
+        }
+        None
     }
 
     /// Present keys before `position`.
@@ -309,103 +355,17 @@ impl KeyIndex {
             return self.n;
         }
         let block = position / BLOCK;
-        self.before[block].wrapping_add(n_present(&cells[block * BLOCK..position]))
+        self.blocks[block].before.wrapping_add(n_present(&cells[block * BLOCK..position]))
     }
 
     /// Distinct keys from `from` to the last row.
     pub fn n_distinct(&self, from: usize) -> Option<u32> {
-        self.latest.as_ref().map(|latest| latest.count_from(from))
+        let Some(block) = self.blocks.get(from / BLOCK) else { return self.with_latest.then_some(0) };
+        let later = self.blocks.get(from / BLOCK + 1).map_or(0, |block| block.latest_from_here);
+        self.with_latest.then(|| (block.latest >> (from % BLOCK)).count_ones() + later)
     }
 }
 
 pub fn n_present(keys: &[u64]) -> u32 {
     keys.iter().map(|&key| u32::from(key != NO_KEY)).sum()
-}
-
-impl Latest {
-    fn push(&mut self, cells: &[u64], start: usize) {
-        let Some((&key, before)) = cells.split_last() else { return };
-        self.fingerprints.push(key as u8);
-        if before.len().is_multiple_of(BLOCK) {
-            self.marks.push(0);
-            self.from_block.push(0);
-        }
-        if key != NO_KEY {
-            if let Some(earlier) = self.find_before(before.len(), key, cells, start) {
-                self.set(earlier, false);
-            }
-            self.set(before.len(), true);
-        }
-    }
-
-    fn insert(&mut self, cells: &[u64], position: usize, start: usize) {
-        let key = cells[position];
-        self.fingerprints.insert(position, key as u8);
-        // Every later mark moves on by one bit, from word to word.
-        if (cells.len() - 1).is_multiple_of(BLOCK) {
-            self.marks.push(0);
-            self.from_block.push(0);
-        }
-        let (first, bit) = (position / BLOCK, position % BLOCK);
-        let below = (1_u32 << bit) - 1;
-        let mut carried = self.marks[first] >> (BLOCK - 1);
-        self.marks[first] = self.marks[first] & below | (self.marks[first] & !below) << 1;
-        for word in &mut self.marks[first + 1..] {
-            let carry = *word >> (BLOCK - 1);
-            *word = *word << 1 | carried;
-            carried = carry;
-        }
-        let is_latest = key != NO_KEY && !cells[position + 1..].contains(&key);
-        if is_latest {
-            if let Some(earlier) = self.find_before(position, key, cells, start) {
-                self.marks[earlier / BLOCK] &= !(1 << (earlier % BLOCK));
-            }
-            self.marks[first] |= 1 << bit;
-        }
-        let mut n = 0;
-        for (word, from_block) in self.marks.iter().zip(&mut self.from_block).rev() {
-            n += word.count_ones();
-            *from_block = n;
-        }
-    }
-
-    /// The marked row of the key before `end`.
-    fn find_before(&self, end: usize, key: u64, cells: &[u64], start: usize) -> Option<usize> {
-        let fingerprint = key as u8;
-        let mut to = end;
-        while to > start {
-            let block = (to - 1) / BLOCK;
-            let from = (block * BLOCK).max(start);
-            let among = &self.fingerprints[from..to];
-            if among.iter().fold(false, |any, &other| any | (other == fingerprint)) {
-                let is_it = |&row: &usize| cells[row] == key && self.marks[block] >> (row % BLOCK) & 1 == 1;
-                if let Some(row) = (from..to).rev().find(is_it) {
-                    return Some(row);
-                }
-            }
-            to = from;
-        }
-        None
-    }
-
-    fn set(&mut self, row: usize, mark: bool) {
-        let (block, bit) = (row / BLOCK, 1 << (row % BLOCK));
-        if mark {
-            self.marks[block] |= bit;
-            self.from_block[..=block].iter_mut().for_each(|n| *n += 1);
-        } else {
-            self.marks[block] &= !bit;
-            self.from_block[..=block].iter_mut().for_each(|n| *n -= 1);
-        }
-    }
-
-    fn count_from(&self, from: usize) -> u32 {
-        let block = from / BLOCK;
-        match self.marks.get(block) {
-            None => 0,
-            Some(word) => {
-                (word >> (from % BLOCK)).count_ones() + self.from_block.get(block + 1).copied().unwrap_or(0)
-            }
-        }
-    }
 }

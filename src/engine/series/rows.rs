@@ -84,12 +84,17 @@ impl Rows {
     /// The position of the first row later than `time`.
     pub fn after(&self, time: Timestamp) -> usize {
         let (times, time) = (&self.times()[self.start()..], time_cell(time));
-        // Long windows reach back to the first row, short ones hardly from the last.
-        match times {
-            [first, ..] if *first > time => self.start(),
-            [.., last] if *last <= time => self.end(),
-            _ => self.start() + times.partition_point(|&row| row <= time),
+        if times.first().is_none_or(|&first| first > time) {
+            return self.start();
         }
+        // From the end, in steps that double: short windows touch the last rows only.
+        let (mut step, mut high) = (1, times.len());
+        while step < high && times[high - step] > time {
+            high -= step;
+            step *= 2;
+        }
+        let low = high.saturating_sub(step);
+        self.start() + low + times[low..high].partition_point(|&row| row <= time)
     }
 
     /// Where a row of this time and uid belongs: after its equals.
