@@ -9,11 +9,16 @@ use std::time::Duration;
 use cpu_time::ThreadTime;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use mimalloc::MiMalloc;
 use rand::RngExt;
 use tipoff::engine::model::Models;
 use tipoff::engine::plan::Plan;
 use tipoff::engine::time::Millis;
 use workload::{Arriving, N_EVENTS, N_USERS, Users};
+
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const DAY: i64 = Millis::DAY.as_millis();
 
