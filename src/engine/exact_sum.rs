@@ -102,10 +102,8 @@ impl ExactSum {
     /// Adds the square of a number, whose rounding error is added too.
     pub fn add_square(&mut self, number: f64) {
         let square = number * number;
-        if square.is_finite() {
-            self.add(square);
-            self.add(number.mul_add(number, -square));
-        }
+        self.add(square);
+        self.add(number.mul_add(number, -square));
     }
 
     /// The sample standard deviation of `n` numbers with this sum and this
@@ -119,10 +117,8 @@ impl ExactSum {
         let mut spread = Self::default();
         let mut add_product = |a: f64, b: f64| {
             let product = a * b;
-            if product.is_finite() {
-                spread.add(product);
-                spread.add(a.mul_add(b, -product));
-            }
+            spread.add(product);
+            spread.add(a.mul_add(b, -product));
         };
         squares.parts().for_each(|part| add_product(part, n as f64));
         for a in sum.parts() {

@@ -33,6 +33,9 @@ use super::plan::{Aggregate, BoundEvent, ColumnKind, ColumnPlan, SeriesPlan, Tim
 use super::session::{Session, Sessions};
 use super::time::{Millis, Timestamp};
 
+/// Numbers beyond are missing, so that no sum of squares of any user overflows.
+pub const MAX_MAGNITUDE: f64 = 1e140;
+
 /// One user's part of a series.
 #[derive(Clone, Debug)]
 pub struct Series {
@@ -478,9 +481,10 @@ fn cell(plan: &SeriesPlan, column: usize, event: &BoundEvent<'_>) -> u64 {
     let column = &plan.columns[column];
     let value = event.property(column.property);
     match column.kind {
-        // One zero, so that equal numbers have equal bits.
         ColumnKind::Number => {
-            value.and_then(Value::as_number).map_or(NO_NUMBER, |number| (number + 0.0).to_bits())
+            let number = value.and_then(Value::as_number).filter(|number| number.abs() <= MAX_MAGNITUDE);
+            // One zero, so that equal numbers have equal bits.
+            number.map_or(NO_NUMBER, |number| (number + 0.0).to_bits())
         }
         ColumnKind::Key => value.map_or(NO_KEY, key_of),
     }

@@ -489,6 +489,31 @@ proptest! {
     }
 }
 
+/// Nothing that a sender may give leaves anything but finite numbers behind.
+#[test]
+fn numbers_of_any_size_leave_finite_sums() {
+    let extremes =
+        [f64::MAX, f64::MIN, f64::MIN_POSITIVE, 5e-324, -0.0, 1e140, -1e140, 9_007_199_254_740_993.0, 1e-300];
+    let mut rig = Rig::new(wide_plan());
+    for n in 0..500 {
+        let x = extremes[n as usize * 7 % extremes.len()];
+        rig.accept(event("a", n, at(i64::from(n) * 1_000), Some(x)), at(i64::from(n) * 1_000));
+    }
+    let bytes = encode_profile(&rig.plan, &rig.profile);
+    let stored = decode_profile(&rig.plan, &bytes).expect("only finite sums are read back");
+    let now = at(500_000);
+    let vector = rig.profile.read(&rig.plan, now);
+    assert!(stored.read(&rig.plan, now).same_bits(&vector));
+    for (feature, spec) in rig.plan.features.iter().zip(specs()) {
+        let Slot::Number(slot) = feature.slot else { continue };
+        let is_of_x = spec.series == 1 && spec.property == Some(0);
+        // There was nothing before that a trend could compare with.
+        if is_of_x && spec.window == Window::Sliding(Millis::DAY) && spec.aggregate != Aggregate::Trend {
+            assert!(vector.numbers[slot].is_finite(), "{}", feature.name);
+        }
+    }
+}
+
 /// A user whom no budget holds: short windows stay exact, long ones are within
 /// the stated error, and what is kept is bounded.
 #[test]
