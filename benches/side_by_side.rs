@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use cpu_time::ProcessTime;
+use mimalloc::MiMalloc;
 use serde::Serialize;
 use tipoff::engine::event::Value;
 use tipoff::engine::model::Models;
@@ -18,6 +19,10 @@ use tipoff::engine::plan::Plan;
 use tipoff::engine::time::Millis;
 use tipoff::engine::vector::{Slot, Vector};
 use workload::{Arriving, N_EVENTS, N_USERS, Users};
+
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[derive(Parser)]
 struct Args {

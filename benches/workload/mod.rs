@@ -27,9 +27,10 @@ pub struct Arriving {
     pub event: Event,
 }
 
-/// Count, sum and exact distinct over an hour, a day and a week, and the time since the last.
+/// Count, sum and exact distinct over an hour, a day and a week, and the time
+/// since the last; exact for every user, so that others can be compared.
 pub fn small() -> Plan {
-    let mut text = String::new();
+    let mut text = String::from("[series]\nexact_rows = 16384\n");
     for window in ["1h", "24h", "7d"] {
         for (aggregate, of) in [("count", "buy"), ("sum", "buy.value"), ("distinct", "buy.item")] {
             let _ = writeln!(
