@@ -21,8 +21,8 @@ pub struct SlidingSketch {
 }
 
 fn pack(time: Timestamp, rank: u64) -> u64 {
-    // Times of events lie between 1970 and the year 10,000: 48 bits.
-    (time.as_millis() as u64) << RANK_BITS | rank
+    // Times of events lie between 1970 and the year 10,000: 48 bits. Windows may begin before.
+    (time.as_millis().max(0) as u64) << RANK_BITS | rank
 }
 
 fn rank(entry: u64) -> u64 {
@@ -140,5 +140,8 @@ mod tests {
         sketch.insert(key, at(2_000), at(1_500));
         assert_eq!(sketch.registers.iter().map(Vec::len).sum::<usize>(), 1);
         assert_eq!(sketch.count_after(at(2_000)), 0.0);
+        // A window of early history may begin before 1970.
+        sketch.insert(key, at(3_000), at(-1));
+        assert_eq!(sketch.count_after(at(-1)).round(), 1.0);
     }
 }
