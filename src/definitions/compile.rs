@@ -172,7 +172,7 @@ fn series_bounds(root: &Table<'_>, cx: &mut Context<'_>) -> (usize, Canonical) {
     let mut exact_rows = EXACT_ROWS;
     if let Some(table) = root.table("series", "a table [series]", &mut cx.report) {
         table.refuse_unknown(&["exact_rows"], &mut cx.report);
-        if let Some(item) = table.integer("exact_rows", 64..=65_536, &mut cx.report) {
+        if let Some(item) = table.integer("exact_rows", 256..=65_536, &mut cx.report) {
             exact_rows = item.value as usize;
         }
     }

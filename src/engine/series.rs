@@ -150,6 +150,7 @@ impl Series {
                 let key = cell(plan, column, event);
                 if let Err(at) = self.texts.binary_search_by_key(&key, |(key, _)| *key) {
                     self.texts.insert(at, (key, text.clone()));
+                    self.drop_texts(plan);
                 }
             }
         }
@@ -159,7 +160,6 @@ impl Series {
         let dropped = self.rows.reserve();
         if dropped > 0 {
             self.index.iter_mut().flatten().for_each(|index| index.drop_blocks(dropped));
-            self.drop_texts(plan);
         }
         let time = time_cell(time);
         let position = self.rows.place_of(time, plan.is_ordered.then_some(uid));
@@ -271,9 +271,12 @@ impl Series {
         }
     }
 
-    /// Forgets the texts of keys that are in no row.
+    /// Forgets the texts of keys that are nowhere any more, once they may be
+    /// the most of all: a lifetime's last text needs no rows to be replaced.
     fn drop_texts(&mut self, plan: &SeriesPlan) {
-        if self.texts.is_empty() {
+        let n_tiles = self.tiles.as_ref().map_or(0, |tiles| tiles.tiles.len());
+        let most_used = plan.columns.len() * (self.rows.len() + n_tiles) + 2 * self.lifetimes.len();
+        if self.texts.len() <= 2 * most_used {
             return;
         }
         let first = plan.first_column();
@@ -336,59 +339,8 @@ impl Series {
                 None => Reading::of_nothing(aggregate),
             },
             _ if slice.is_empty() => Reading::of_nothing(aggregate),
-            _ => self.read_slice(plan, aggregate, column, window, slice, now),
+            _ => Part { series: self, plan, column, slice }.read(aggregate, window, now),
         }
-    }
-
-    fn read_slice(
-        &self,
-        plan: &SeriesPlan,
-        aggregate: Aggregate,
-        column: Option<usize>,
-        window: Window,
-        slice: Slice,
-        now: Timestamp,
-    ) -> Reading {
-        let part = Part { series: self, plan, column, slice };
-        let since = |time: Option<Timestamp>| time.map_or(f64::NAN, |time| seconds_between(time, now));
-        let duration = || match (part.first_time(), part.last_time()) {
-            (Some(first), Some(last)) => seconds_between(first, last),
-            _ => f64::NAN,
-        };
-        Reading::Number(match aggregate {
-            Aggregate::Count => part.n_present(),
-            Aggregate::Sum => part.sum(),
-            Aggregate::Mean => part.sum() / part.n_present(),
-            Aggregate::Min => part.extremes().0,
-            Aggregate::Max => part.extremes().1,
-            Aggregate::Std => part.deviation(),
-            Aggregate::Distinct => part.n_distinct(),
-            Aggregate::First => return part.first_cell(),
-            Aggregate::Last => return part.cell(part.last()),
-            Aggregate::MostFrequent => return part.cell(part.most_frequent()),
-            Aggregate::TimeSinceFirst => since(part.first_time()),
-            Aggregate::TimeSinceLast => since(part.last_time()),
-            Aggregate::MeanGap => match part.n_present() {
-                n if n < 2.0 => f64::NAN,
-                n => duration() / (n - 1.0),
-            },
-            Aggregate::Duration => duration(),
-            Aggregate::Rate => part.amount() / length(window).as_seconds(),
-            Aggregate::Trend => {
-                // The window holds both spans.
-                let middle = now.before(Millis::new(length(window).as_millis() / 2));
-                let lately = Part { slice: self.after(middle), ..part.clone() };
-                let before = match lately.slice.tiles {
-                    None => {
-                        let rows = part.slice.rows.start..lately.slice.rows.start;
-                        Part { slice: Slice { rows, ..part.slice }, ..part.clone() }.amount()
-                    }
-                    Some(_) => part.amount() - lately.amount(),
-                };
-                if before == 0.0 { f64::NAN } else { lately.amount() / before }
-            }
-            Aggregate::Decayed { .. } => f64::NAN,
-        })
     }
 
     /// The rows of a window that have the property, latest first: when each

@@ -514,6 +514,26 @@ fn numbers_of_any_size_leave_finite_sums() {
     }
 }
 
+/// A lifetime's last text is one text, however many there were and without a row.
+#[test]
+fn texts_that_nothing_reads_any_more_are_forgotten() {
+    let last = Spec {
+        series: 0,
+        property: Some(1),
+        aggregate: Aggregate::Last,
+        window: Window::Lifetime,
+        is_text: true,
+    };
+    let mut rig = Rig::new(plan(&[EventSelector::Any], &[last], Vec::new()));
+    for n in 0..1_000 {
+        let now = at(i64::from(n));
+        rig.accept(with_y(event("a", n, now, None), Some(&format!("page-{n}"))), now);
+    }
+    let series = rig.profile.series[0].as_deref().expect("events came");
+    assert!(series.texts().len() < 10, "{}", series.texts().len());
+    assert_eq!(rig.profile.read(&rig.plan, at(1_000)).texts[0].as_deref(), Some("page-999"));
+}
+
 /// A user whom no budget holds: short windows stay exact, long ones are within
 /// the stated error, and what is kept is bounded.
 #[test]

@@ -5,10 +5,10 @@ use std::ops::Range;
 use super::index::{self, ColumnIndex, NO_KEY, Totals};
 use super::rows::BLOCK;
 use super::tiles::{TileEdge, Tiles};
-use super::{Reading, Series, Slice};
+use super::{Reading, Series, Slice, length, seconds_between};
 use crate::engine::exact_sum::{ExactSum, Fixed};
-use crate::engine::plan::SeriesPlan;
-use crate::engine::time::Timestamp;
+use crate::engine::plan::{Aggregate, SeriesPlan, Window};
+use crate::engine::time::{Millis, Timestamp};
 
 /// A slice of one column; of the events themselves without a column.
 #[derive(Clone)]
@@ -20,6 +20,49 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
+    /// One aggregate; there is something to read.
+    pub(super) fn read(&self, aggregate: Aggregate, window: Window, now: Timestamp) -> Reading {
+        let since = |time: Option<Timestamp>| time.map_or(f64::NAN, |time| seconds_between(time, now));
+        let duration = || match (self.first_time(), self.last_time()) {
+            (Some(first), Some(last)) => seconds_between(first, last),
+            _ => f64::NAN,
+        };
+        Reading::Number(match aggregate {
+            Aggregate::Count => self.n_present(),
+            Aggregate::Sum => self.sum(),
+            Aggregate::Mean => self.sum() / self.n_present(),
+            Aggregate::Min => self.extremes().0,
+            Aggregate::Max => self.extremes().1,
+            Aggregate::Std => self.deviation(),
+            Aggregate::Distinct => self.n_distinct(),
+            Aggregate::First => return self.first_cell(),
+            Aggregate::Last => return self.cell(self.last()),
+            Aggregate::MostFrequent => return self.cell(self.most_frequent()),
+            Aggregate::TimeSinceFirst => since(self.first_time()),
+            Aggregate::TimeSinceLast => since(self.last_time()),
+            Aggregate::MeanGap => match self.n_present() {
+                n if n < 2.0 => f64::NAN,
+                n => duration() / (n - 1.0),
+            },
+            Aggregate::Duration => duration(),
+            Aggregate::Rate => self.amount() / length(window).as_seconds(),
+            Aggregate::Trend => {
+                // The window holds both spans.
+                let middle = now.before(Millis::new(length(window).as_millis() / 2));
+                let lately = Part { slice: self.series.after(middle), ..self.clone() };
+                let before = match lately.slice.tiles {
+                    None => {
+                        let rows = self.slice.rows.start..lately.slice.rows.start;
+                        Part { slice: Slice { rows, ..self.slice }, ..self.clone() }.amount()
+                    }
+                    Some(_) => self.amount() - lately.amount(),
+                };
+                if before == 0.0 { f64::NAN } else { lately.amount() / before }
+            }
+            Aggregate::Decayed { .. } => f64::NAN,
+        })
+    }
+
     /// The column up to the last row there is.
     fn column(&self, column: usize) -> &'a [u64] {
         self.series.rows.column(self.plan.first_column() + column)
@@ -57,7 +100,7 @@ impl<'a> Part<'a> {
         Some((before_rows.minus(after_edge), after_edge.minus(before(edge.tile)), edge.share))
     }
 
-    pub(super) fn n_present(&self) -> f64 {
+    fn n_present(&self) -> f64 {
         let Some(column) = self.column else {
             let among_tiles = self.tiles().map_or(0.0, |(tiles, edge)| tiles.n_rows(edge));
             return among_tiles + self.slice.rows.len() as f64;
@@ -74,7 +117,7 @@ impl<'a> Part<'a> {
         cells.iter().map(|&cell| f64::from_bits(cell)).filter(|number| !number.is_nan())
     }
 
-    pub(super) fn sum(&self) -> f64 {
+    fn sum(&self) -> f64 {
         let Some(column) = self.column else { return f64::NAN };
         let totals = self.totals(column);
         if let Some((whole, edge, share)) = self.tile_totals(column) {
@@ -96,7 +139,7 @@ impl<'a> Part<'a> {
         })
     }
 
-    pub(super) fn deviation(&self) -> f64 {
+    fn deviation(&self) -> f64 {
         let Some(column) = self.column else { return f64::NAN };
         let totals = self.totals(column);
         if let Some((whole, edge, share)) = self.tile_totals(column) {
@@ -115,11 +158,11 @@ impl<'a> Part<'a> {
     }
 
     /// What rates and trends compare: the sum of the property, or the number of events.
-    pub(super) fn amount(&self) -> f64 {
+    fn amount(&self) -> f64 {
         if self.column.is_some() { self.sum() } else { self.n_present() }
     }
 
-    pub(super) fn extremes(&self) -> (f64, f64) {
+    fn extremes(&self) -> (f64, f64) {
         let Some(column) = self.column else { return (f64::NAN, f64::NAN) };
         let (cells, Range { start, end }) = (self.column(column), self.slice.rows.clone());
         let of_rows = match self.index(column) {
@@ -133,7 +176,7 @@ impl<'a> Part<'a> {
         })
     }
 
-    pub(super) fn n_distinct(&self) -> f64 {
+    fn n_distinct(&self) -> f64 {
         let Some(column) = self.column else { return 0.0 };
         let of_rows = self.n_distinct_of_rows(column) as f64;
         match self.tiles() {
@@ -171,7 +214,7 @@ impl<'a> Part<'a> {
         rows.find(|&row| self.is_present(column, cells[row]))
     }
 
-    pub(super) fn last(&self) -> Option<usize> {
+    fn last(&self) -> Option<usize> {
         let mut rows = self.slice.rows.clone().rev();
         let Some(column) = self.column else { return rows.next() };
         let cells = self.column(column);
@@ -179,7 +222,7 @@ impl<'a> Part<'a> {
     }
 
     /// Of a window that begins within a tile, its beginning.
-    pub(super) fn first_time(&self) -> Option<Timestamp> {
+    fn first_time(&self) -> Option<Timestamp> {
         if let Some((tiles, edge)) = self.tiles()
             && let Some((tile, _)) = tiles.shares(edge).find(|(tile, _)| tile.has_any(self.column))
         {
@@ -188,7 +231,7 @@ impl<'a> Part<'a> {
         self.first().map(|row| self.series.rows.time(row))
     }
 
-    pub(super) fn last_time(&self) -> Option<Timestamp> {
+    fn last_time(&self) -> Option<Timestamp> {
         let of_rows = self.last().map(|row| self.series.rows.time(row));
         of_rows.or_else(|| {
             let (tiles, edge) = self.tiles()?;
@@ -197,7 +240,7 @@ impl<'a> Part<'a> {
         })
     }
 
-    pub(super) fn first_cell(&self) -> Reading {
+    fn first_cell(&self) -> Reading {
         if let (Some((tiles, edge)), Some(column)) = (self.tiles(), self.column)
             && let Some(first) = tiles.shares(edge).find_map(|(tile, _)| tile.columns[column].first)
         {
@@ -207,7 +250,7 @@ impl<'a> Part<'a> {
     }
 
     /// The last row of the cell that most rows have; of several, the latest.
-    pub(super) fn most_frequent(&self) -> Option<usize> {
+    fn most_frequent(&self) -> Option<usize> {
         let column = self.column?;
         let cells = self.column(column);
         let mut rows: Vec<usize> =
@@ -217,7 +260,7 @@ impl<'a> Part<'a> {
         runs.filter_map(|run| run.last().map(|&last| (run.len(), last))).max().map(|(_, last)| last)
     }
 
-    pub(super) fn cell(&self, row: Option<usize>) -> Reading {
+    fn cell(&self, row: Option<usize>) -> Reading {
         match (self.column, row) {
             (Some(column), Some(row)) => Reading::Cell(self.column(column)[row]),
             _ => Reading::Number(f64::NAN),

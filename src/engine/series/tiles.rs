@@ -55,9 +55,10 @@ pub struct TileEdge {
     pub from: Timestamp,
 }
 
-/// How many rows become a tile at once.
+/// How many rows become a tile at once: an eighth, so that seven times as many
+/// stay behind the newest tile, and by the merging behind every other.
 pub fn rows_of_a_tile(budget: usize) -> usize {
-    (budget / 4 / BLOCK).max(1) * BLOCK
+    (budget / TILES_OF_A_SIZE / BLOCK).max(1) * BLOCK
 }
 
 impl Tiles {
@@ -195,5 +196,28 @@ impl TileColumn {
         self.extremes = (self.extremes.0.min(least), self.extremes.1.max(greatest));
         self.wide = (self.wide.0 + later.wide.0, self.wide.1 + later.wide.1);
         self.first = self.first.or(later.first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tile_has_at_most_a_seventh_of_the_rows_after_it() {
+        const BUDGET: usize = 1_024;
+        let n_rows = rows_of_a_tile(BUDGET);
+        let mut tiles = Tiles::new(Box::default());
+        for n in 0..8_000 {
+            let at = Timestamp::from_millis(n);
+            tiles.push(Tile { first: at, last: at, n_rows: n_rows as u32, columns: Box::default() });
+            let mut later = BUDGET + 1 - n_rows;
+            for tile in tiles.tiles.iter().rev() {
+                assert!(7 * tile.n_rows as usize <= later, "{n}: {} before {later}", tile.n_rows);
+                later += tile.n_rows as usize;
+            }
+        }
+        assert_eq!(tiles.tiles.iter().map(|tile| tile.n_rows as usize).sum::<usize>(), 8_000 * n_rows);
+        assert!(tiles.tiles.len() < 100, "{} tiles of a million rows", tiles.tiles.len());
     }
 }

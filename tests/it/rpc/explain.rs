@@ -160,7 +160,7 @@ async fn what_cannot_be_explained_is_refused_by_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_beyond_the_exact_rows_says_that_it_is_approximate() {
     let directory = tempfile::tempdir().expect("a directory");
-    let definitions = format!("{DEFINITIONS}{MORE}\n[series]\nexact_rows = 64\n");
+    let definitions = format!("{DEFINITIONS}{MORE}\n[series]\nexact_rows = 256\n");
     std::fs::write(directory.path().join("definitions.toml"), definitions).expect("written");
     publish_model(directory.path());
     let server = TestServer::start_in(directory, &[]).await;
