@@ -227,7 +227,7 @@ impl Series {
     /// Makes a tile of the oldest rows.
     fn make_tile(&mut self, plan: &SeriesPlan) {
         let start = self.rows.start();
-        let end = (start + rows_of_a_tile(plan.exact_rows)) / BLOCK * BLOCK;
+        let end = start + rows_of_a_tile(plan.exact_rows);
         let columns = plan.columns.iter().enumerate().map(|(column, column_plan)| {
             let cells = self.rows.column(plan.first_column() + column);
             let before =

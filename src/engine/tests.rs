@@ -1,5 +1,6 @@
 //! The engine against a naive model, at its boundary.
 
+mod packing;
 mod provenance;
 
 use std::sync::Arc;
