@@ -263,6 +263,7 @@ impl Start {
                 workers: config.pipeline.workers,
                 queue_events: config.pipeline.queue_events,
                 snapshot_lag_bytes: config.pipeline.snapshot_lag_bytes,
+                pack_after: config.pipeline.pack_after,
                 max_traits: config.limits.traits_per_profile,
                 replay_step: config.limits.replay_step,
             },
@@ -343,7 +344,7 @@ impl Probe for Overview {
                     Health::Healthy => "healthy".to_owned(),
                     Health::FailStop { reason } => reason.to_string(),
                 },
-                profiles: self.pipeline.n_profiles(),
+                profiles: self.pipeline.count_profiles().all,
             },
             definitions: web::DefinitionsStatus {
                 file: self.config.definitions.file.as_ref().map(|file| file.display().to_string()),
@@ -368,7 +369,10 @@ impl Probe for Overview {
     }
 
     fn refresh(&self, metrics: &Metrics) {
-        metrics.pipeline.profiles.set(self.pipeline.n_profiles() as i64);
+        let profiles = self.pipeline.count_profiles();
+        metrics.pipeline.profiles.set(profiles.all as i64);
+        metrics.pipeline.packed_profiles.set(profiles.packed as i64);
+        metrics.pipeline.packed_profile_bytes.set(profiles.packed_bytes as i64);
         metrics.server.clock_seconds.set(self.pipeline.clock().now().as_millis() as f64 / 1_000.0);
         for (gauge, waiting) in metrics.pipeline.queue_events.iter().zip(self.pipeline.queued_events()) {
             gauge.set(waiting as i64);
@@ -448,7 +452,7 @@ fn open_store(config: &Config, metrics: &Arc<Metrics>) -> Result<(Arc<Store>, Re
 /// and so are damaged ones: everything is then folded anew from the log.
 fn recover(
     config: &Config,
-    plan: &Plan,
+    plan: &Arc<Plan>,
     store: &Store,
     recovery: Recovery,
 ) -> Result<(Recovered, Recovery), Error> {
@@ -474,7 +478,7 @@ fn recover(
         recovered => recovered.map_err(of_recovery)?,
     };
     tracing::info!(
-        profiles = recovered.profiles.len(),
+        profiles = recovered.profiles.count().all,
         entries = recovered.n_replayed,
         seconds = started.elapsed().as_secs_f64(),
         "recovered"

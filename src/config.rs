@@ -94,6 +94,8 @@ pub struct Pipeline {
     pub queue_events: usize,
     /// How far in log bytes a stored profile may lag behind.
     pub snapshot_lag_bytes: u64,
+    /// How long a profile goes unused before it is packed.
+    pub pack_after: Duration,
     pub clock: ClockMode,
 }
 
@@ -357,6 +359,7 @@ impl Pipeline {
             snapshot_lag_bytes: settings
                 .take_within("pipeline.snapshot_lag_bytes", MIB..=Size::new(1 << 40))
                 .bytes(),
+            pack_after: settings.take_within("pipeline.pack_after", Duration::from_millis(1)..=CENTURY),
             clock: settings
                 .take_choice("pipeline.clock", &[("wall", ClockMode::Wall), ("replay", ClockMode::Replay)]),
         }

@@ -28,7 +28,8 @@
 //!    recorded steps: it never decides again.
 //!
 //! A score query takes none of this way: it copies the vector out of the
-//! hot profile and scores it, waiting for no commit.
+//! profile, or out of a decoded copy of an idle one, and scores it, waiting
+//! for no commit.
 //!
 //! # What it is not
 //!

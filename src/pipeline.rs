@@ -2,8 +2,10 @@
 //!
 //! Every virtual shard has one writer: a worker thread that owns it. Requests
 //! are split by user over the workers' bounded queues and answered after the
-//! commit; reads go straight to the hot profiles and wait for no commit.
+//! commit; reads go straight to the map of profiles and wait for no commit.
 
+mod idle;
+mod profiles;
 mod query;
 mod recovery;
 mod router;
@@ -13,9 +15,9 @@ mod timers;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use dashmap::DashMap;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
@@ -32,15 +34,10 @@ use crate::metrics::Metrics;
 use crate::record::{CommittedEnd, VIRTUAL_SHARDS};
 use crate::store::{self, Store};
 
+pub use profiles::{Count, Profiles};
 pub use recovery::{Error as RecoveryError, Recovered, recover};
 use router::Router;
 use shard::Shard;
-
-/// The map of hot profiles: read by anyone, written by the owner of the user's shard.
-pub type Profiles = DashMap<UserId, Profile>;
-
-/// Stripes of the profile map: enough that two threads rarely meet in one.
-const PROFILE_STRIPES: usize = 256;
 
 /// What the pipeline is built from.
 pub struct Parts {
@@ -57,6 +54,8 @@ pub struct Parts {
     pub queue_events: usize,
     /// How far in log bytes a profile's stored view may lag behind.
     pub snapshot_lag_bytes: u64,
+    /// Profiles unused for this long are packed.
+    pub pack_after: Duration,
     /// Traits of one profile.
     pub max_traits: usize,
     /// How far one request may move a replay clock on.
@@ -182,13 +181,18 @@ impl Pipeline {
         for (virtual_shard, next) in recovered.sequences {
             shards[router.worker_of(virtual_shard)].set_sequence(virtual_shard, next);
         }
-        for entry in profiles.iter() {
-            let worker = router.worker_of(entry.key().virtual_shard(VIRTUAL_SHARDS));
-            shards[worker].set_timer(entry.key(), entry.value().next_due());
+        let owner_of = |user: &UserId| router.worker_of(user.virtual_shard(VIRTUAL_SHARDS));
+        for (user, due) in recovered.packed_due {
+            shards[owner_of(&user)].set_timer(&user, Some(due));
         }
+        let now = Instant::now();
+        profiles.for_each_hot(|user, profile| {
+            let shard = &mut shards[owner_of(user)];
+            shard.set_timer(user, profile.next_due());
+            shard.watch(user.clone(), now);
+        });
         for (user, position) in recovered.dirty {
-            let worker = router.worker_of(user.virtual_shard(VIRTUAL_SHARDS));
-            shards[worker].set_dirty(user, position);
+            shards[owner_of(&user)].set_dirty(user, position);
         }
         let workers = shards
             .into_iter()
@@ -277,8 +281,8 @@ impl PipelineHandle {
         self.shared.router.queued_events()
     }
 
-    pub fn n_profiles(&self) -> usize {
-        self.shared.profiles.len()
+    pub fn count_profiles(&self) -> Count {
+        self.shared.profiles.count()
     }
 }
 

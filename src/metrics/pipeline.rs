@@ -11,6 +11,10 @@ pub struct Pipeline {
     pub queue_events: Vec<IntGauge>,
     /// Profiles in memory.
     pub profiles: IntGauge,
+    /// Those of them that are packed.
+    pub packed_profiles: IntGauge,
+    pub packed_profile_bytes: IntGauge,
+    pub profiles_unpacked: IntCounter,
     /// Time of taking in one event: due timers, fold, decide, fold.
     pub apply_seconds: Histogram,
     pub timers_run: IntCounter,
@@ -27,6 +31,14 @@ impl Pipeline {
                 .map(|worker| queues.with_label_values(&[&worker.to_string()]))
                 .collect(),
             profiles: register.gauge("tipoff_profiles", "User profiles in memory.")?,
+            packed_profiles: register
+                .gauge("tipoff_packed_profiles", "User profiles in memory that are idle, and so packed.")?,
+            packed_profile_bytes: register
+                .gauge("tipoff_packed_profile_bytes", "Size of the packed profiles' records.")?,
+            profiles_unpacked: register.counter(
+                "tipoff_profiles_unpacked_total",
+                "Packed profiles that came into use again.",
+            )?,
             apply_seconds: register.seconds(
                 "tipoff_apply_seconds",
                 "Time to take in one event: run the user's due timers, update the features, score and decide.",

@@ -19,25 +19,24 @@ impl PipelineHandle {
         let models = shared.models.load();
         let engine = Engine { plan: &shared.plan, models: &models };
         let now = shared.clock.now();
-        let read = |profile: &Profile| {
+        let read = |profile: Option<&Profile>| {
+            let known = profile.is_some();
+            let profile = profile.unwrap_or(&shared.unknown);
             let as_of = as_of(profile, now);
             let vector = match hypothetical {
                 Some(event) => engine.hypothetical(user, profile, event, as_of.time),
                 None => profile.read(&shared.plan, as_of.time),
             };
-            (as_of, vector)
+            (known, as_of, vector)
         };
-        let (known, (as_of, vector)) = match shared.profiles.get(user) {
-            Some(profile) => (true, read(&profile)),
-            None => (false, read(&shared.unknown)),
-        };
+        let (known, as_of, vector) = shared.profiles.read(user, read);
         scored(&models, request, as_of, known, vector, &shared.metrics)
     }
 
     /// The user's state as of now, or of their last arrival if that is later;
     /// none for a user never seen.
     pub fn profile(&self, user: &UserId) -> Option<ProfileView> {
-        let profile = self.shared.profiles.get(user)?.clone();
+        let profile = self.shared.profiles.read(user, |profile| profile.cloned())?;
         let as_of = as_of(&profile, self.shared.clock.now());
         let vector = profile.read(&self.shared.plan, as_of.time);
         Some(ProfileView { as_of, profile, vector })

@@ -1,11 +1,12 @@
-//! From what is on disk to the hot profiles: the views, then the log's tail, folded.
+//! From what is on disk to the profiles in memory: the views, then the log's tail, folded.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
 
-use super::{PROFILE_STRIPES, Profiles};
+use super::Profiles;
 use crate::delivery::{Cursors, Token, stored_clock, stored_sequence};
 use crate::engine;
-use crate::engine::codec::decode_profile;
 use crate::engine::event::UserId;
 use crate::engine::firing::Firing;
 use crate::engine::plan::Plan;
@@ -17,7 +18,10 @@ use crate::store::{self, LogPosition, Recovery, View};
 /// What recovery found, ready to be served.
 #[derive(Debug)]
 pub struct Recovered {
+    /// Packed, unless the log had more for them.
     pub profiles: Profiles,
+    /// Users who were packed with a timer, and when it was due then.
+    pub packed_due: Vec<(UserId, Timestamp)>,
     /// The next sequence number of each virtual shard that has one.
     pub sequences: HashMap<u16, u64>,
     /// Users whose stored view is behind, with a position before what it lacks.
@@ -54,26 +58,23 @@ impl Error {
 ///
 /// # Errors
 /// What does not read back is refused by its place; nothing is skipped.
-pub fn recover(plan: &Plan, recovery: &Recovery) -> Result<Recovered, Error> {
-    let profiles = Profiles::with_capacity_and_hasher_and_shard_amount(
-        0,
-        std::collections::hash_map::RandomState::new(),
-        PROFILE_STRIPES,
-    );
+pub fn recover(plan: &Arc<Plan>, recovery: &Recovery) -> Result<Recovered, Error> {
+    let profiles = Profiles::new(plan.clone());
     let mut sequences: HashMap<u16, u64> = HashMap::new();
     let mut seen = |virtual_shard: u16, sequence: u64| {
         let next = sequences.entry(virtual_shard).or_default();
         *next = (*next).max(sequence + 1);
     };
 
-    let mut failed = None;
+    let (mut last_arrival, mut packed_due, mut failed) = (None, Vec::new(), None);
     recovery.for_each_view(View::Profiles, |key, value| {
-        match stored_profile(plan, key, value) {
+        match take_in_stored(&profiles, key, value) {
             Ok((user, profile)) => {
                 if let Some(last) = profile.last_arrival {
                     seen(user.virtual_shard(VIRTUAL_SHARDS), last.sequence);
+                    last_arrival = last_arrival.max(Some(last.time));
                 }
-                profiles.insert(user, profile);
+                packed_due.extend(profile.next_due().map(|due| (user, due)));
             }
             Err(error) => failed = failed.take().or(Some(error)),
         }
@@ -93,6 +94,7 @@ pub fn recover(plan: &Plan, recovery: &Recovery) -> Result<Recovered, Error> {
         true
     })?;
 
+    let now = Instant::now();
     let mut members = HashSet::new();
     let (mut dirty, mut firings, mut n_replayed) = (Vec::new(), Vec::new(), 0);
     for entry in recovery.entries(recovery.replay_from())? {
@@ -118,30 +120,43 @@ pub fn recover(plan: &Plan, recovery: &Recovery) -> Result<Recovered, Error> {
         if let Some(decision) = &step.decision {
             firings.extend(decision.firings(&user, plan).map(|firing| (position, firing)));
         }
-        let mut profile = profiles.entry(user.clone()).or_insert_with(|| Profile::new(plan));
-        // The view may hold it already: each profile is stored at a time of its own.
-        if profile.last_arrival.is_some_and(|last| last.sequence >= step.arrival.sequence) {
+        let (is_new, _) = profiles.change(&user, now, |profile| {
+            // The view may hold it already: each profile is stored at a time of its own.
+            if profile.last_arrival.is_some_and(|last| last.sequence >= step.arrival.sequence) {
+                return false;
+            }
+            engine::fold(plan, &user, profile, &step);
+            profile.armings_refused = 0;
+            true
+        });
+        if !is_new {
             continue;
         }
-        engine::fold(plan, &user, &mut profile, &step);
-        profile.armings_refused = 0;
-        drop(profile);
+        last_arrival = last_arrival.max(Some(step.arrival.time));
         n_replayed += 1;
         if members.insert(user.clone()) {
             dirty.push((user, position));
         }
     }
-    let last_arrival =
-        profiles.iter().filter_map(|entry| entry.value().last_arrival).map(|last| last.time).max();
-    Ok(Recovered { profiles, sequences, dirty, firings, n_replayed, last_arrival, clock, cursors })
+    Ok(Recovered {
+        profiles,
+        packed_due,
+        sequences,
+        dirty,
+        firings,
+        n_replayed,
+        last_arrival,
+        clock,
+        cursors,
+    })
 }
 
-fn stored_profile(plan: &Plan, key: &[u8], value: &[u8]) -> Result<(UserId, Profile), Error> {
+fn take_in_stored(profiles: &Profiles, key: &[u8], record: &[u8]) -> Result<(UserId, Profile), Error> {
     let key = String::from_utf8_lossy(key).into_owned();
-    let profile = decode_profile(plan, value).map_err(|error| Error::Profile { user: key.clone(), error })?;
-    let user = UserId::from_key(&key).ok_or(Error::Profile {
-        user: key,
-        error: engine::codec::Error::Invalid { at: 0, what: "user key" },
-    })?;
-    Ok((user, profile))
+    let Some(user) = UserId::from_key(&key) else {
+        let error = engine::codec::Error::Invalid { at: 0, what: "user key" };
+        return Err(Error::Profile { user: key, error });
+    };
+    let profile = profiles.insert_packed(user.clone(), record);
+    Ok((user, profile.map_err(|error| Error::Profile { user: key, error })?))
 }

@@ -6,13 +6,14 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::RecvTimeoutError;
-use dashmap::Entry as MapEntry;
 use tokio::sync::oneshot;
 
+use super::idle::Idle;
+use super::profiles::Before;
 use super::query::scored;
 use super::router::WorkerQueue;
 use super::timers::Timers;
@@ -20,7 +21,6 @@ use super::{Error, Incoming, Parts, Profiles, Reply, ScoreRequest, Submitted};
 use crate::clock::Clock;
 use crate::config::ClockMode;
 use crate::delivery::Outbox;
-use crate::engine::codec::encode_profile;
 use crate::engine::decision::Decision;
 use crate::engine::event::UserId;
 use crate::engine::firing::Firing;
@@ -44,6 +44,10 @@ const SNAPSHOTS_PER_ENTRY: usize = 2;
 /// A batch whose entries reach this size goes on in a further commit: one
 /// event may set off the timers of a long silence.
 const GROUP_BYTES: usize = 1 << 20;
+/// Hot profiles looked at, whether they are idle, between two looks at the queue, at least.
+const LOOKS_PER_TURN: usize = 64;
+/// And per profile that became hot: with more than one the looks keep up under any load.
+const LOOKS_PER_HOT: usize = 2;
 /// Longest sleep of an idle worker; the wall clock may be set meanwhile.
 const MAX_IDLE: Duration = Duration::from_millis(200);
 
@@ -91,6 +95,11 @@ pub(super) struct Shard {
     sequences: HashMap<u16, Sequence>,
     timers: Timers,
     dirty: Dirty,
+    idle: Idle,
+    /// Profiles that became hot in this turn.
+    n_heated: usize,
+    /// When this turn of the loop began.
+    turn: Instant,
     /// The latest arrival stamped here.
     last_now: Timestamp,
     /// The position last reported to the store as the one to replay from.
@@ -133,6 +142,9 @@ impl Shard {
             sequences: HashMap::new(),
             timers: Timers::default(),
             dirty: Dirty::default(),
+            idle: Idle::new(parts.pack_after),
+            n_heated: 0,
+            turn: Instant::now(),
             last_now: Timestamp::MIN,
             reported: LogPosition::START,
         }
@@ -150,6 +162,11 @@ impl Shard {
         self.dirty.mark(&user, since);
     }
 
+    /// Watches a hot profile, to pack it once it is idle.
+    pub fn watch(&mut self, user: UserId, now: Instant) {
+        self.idle.watch(user, now);
+    }
+
     /// Works until the queue is closed and empty.
     pub fn run(mut self) {
         loop {
@@ -158,6 +175,7 @@ impl Shard {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
+            self.turn = Instant::now();
             match message {
                 Some(Message::Batch(batch)) => self.take_in(batch),
                 Some(Message::Advance { to, done }) => {
@@ -175,12 +193,16 @@ impl Shard {
                 let now = self.stamp(None);
                 self.run_timers(now);
             }
+            self.pack_idle();
         }
         self.store_all_dirty();
     }
 
     /// How long to wait for a message.
     fn idle_time(&self) -> Duration {
+        if self.idle.has_due(Instant::now()) {
+            return Duration::ZERO;
+        }
         match self.timers.next_due() {
             Some(due) if self.clock.mode() == ClockMode::Wall && self.store.check().is_ok() => {
                 let wait_ms = due.since(self.clock.now()).as_millis();
@@ -278,18 +300,8 @@ impl Shard {
             metrics.triggers.armings_refused.inc_by(std::mem::take(&mut profile.armings_refused));
             Ok((acceptance, wanted, profile.next_due()))
         };
-        let answer = match self.profiles.entry(user.clone()) {
-            MapEntry::Occupied(mut occupied) => accept(occupied.get_mut()),
-            MapEntry::Vacant(vacant) => {
-                let mut profile = Profile::new(&self.plan);
-                let answer = accept(&mut profile);
-                // A refused event makes no profile.
-                if profile.last_arrival.is_some() {
-                    vacant.insert(profile);
-                }
-                answer
-            }
-        };
+        let (answer, before) = self.profiles.change(&user, self.turn, accept);
+        self.watch_changed(&user, before);
         let (acceptance, wanted, due) = answer?;
         self.timers.set(&user, due);
         let scored = wanted
@@ -307,11 +319,12 @@ impl Shard {
             let virtual_shard = user.virtual_shard(VIRTUAL_SHARDS);
             let sequence = self.sequences.entry(virtual_shard).or_insert(Sequence { virtual_shard, next: 0 });
             let mut steps = Vec::new();
-            let next = self.profiles.get_mut(&user).and_then(|mut profile| {
+            let (next, before) = self.profiles.change(&user, self.turn, |profile| {
                 let engine = Engine { plan: &self.plan, models: &models };
-                engine.run_due(&user, &mut profile, due, sequence, &mut steps);
+                engine.run_due(&user, profile, due, sequence, &mut steps);
                 profile.next_due()
             });
+            self.watch_changed(&user, before);
             self.timers.set(&user, next);
             self.metrics.pipeline.timers_run.inc();
             self.metrics.pipeline.timer_delay_seconds.observe(until.since(due).as_seconds());
@@ -319,6 +332,27 @@ impl Shard {
         }
         if !group.entries.is_empty() {
             self.commit(group, |_| {});
+        }
+    }
+
+    fn watch_changed(&mut self, user: &UserId, before: Before) {
+        match before {
+            Before::Hot | Before::Refused => return,
+            Before::Packed => self.metrics.pipeline.profiles_unpacked.inc(),
+            Before::Unknown => {}
+        }
+        self.n_heated += 1;
+        self.watch(user.clone(), self.turn);
+    }
+
+    /// Packs profiles that have been idle for long enough, up to a bound.
+    fn pack_idle(&mut self) {
+        let n_looks = LOOKS_PER_TURN.max(LOOKS_PER_HOT * std::mem::take(&mut self.n_heated));
+        for _ in 0..n_looks {
+            let Some((user, looked)) = self.idle.pop_due(self.turn) else { break };
+            if !self.profiles.pack(&user, looked) {
+                self.idle.watch(user, self.turn);
+            }
         }
     }
 
@@ -405,12 +439,8 @@ impl Shard {
     }
 
     fn snapshot(&self, user: &UserId) -> Option<ViewWrite> {
-        let profile = self.profiles.get(user)?;
-        Some(ViewWrite {
-            view: View::Profiles,
-            key: user.key().as_bytes().to_vec(),
-            value: Some(encode_profile(&self.plan, &profile)),
-        })
+        let record = self.profiles.record(user)?;
+        Some(ViewWrite { view: View::Profiles, key: user.key().as_bytes().to_vec(), value: Some(record) })
     }
 
     /// Hands every dirty profile to the views: the last thing a worker does.

@@ -16,7 +16,7 @@ use crate::proto::v1::profile_service_server::ProfileService;
 /// Features explained in one reply.
 const MAX_EXPLAINED: usize = 8;
 
-/// Reads the hot profiles.
+/// Reads the profiles in memory.
 #[derive(Clone)]
 pub struct Profiles {
     context: Arc<Context>,

@@ -11,7 +11,7 @@ use super::reason::Reason;
 use crate::proto::v1;
 use crate::proto::v1::scoring_service_server::ScoringService;
 
-/// Scores from the hot profiles.
+/// Scores from the profiles in memory.
 #[derive(Clone)]
 pub struct Scoring {
     context: Arc<Context>,
