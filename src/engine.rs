@@ -174,7 +174,7 @@ impl Engine<'_> {
         };
         let is_scored = |model: usize| match kind {
             Some(kind) => self.plan.models[model].score_on.iter().any(|selector| selector.matches(kind)),
-            None => profile.models[model].next_rescore.is_some_and(|due| due <= now),
+            None => profile.is_score_due(self.plan, model, now),
         };
         let scored: Vec<usize> = (0..self.plan.models.len()).filter(|&model| is_scored(model)).collect();
         let bound = match input {
@@ -205,8 +205,7 @@ impl Engine<'_> {
             trigger::Context { plan: self.plan, models: self.models, scope, fired_now: Vec::new() };
         let (cause, occurrence) = match input {
             Input::Event(event) => (Cause::Event(event.uid), event.uid),
-            // Due instants are distinct per user, and far from any hash or minted uid.
-            _ => (Cause::Timers, EventUid(now.as_millis() as u64 as u128 | 1 << 127)),
+            _ => (Cause::Timers, occurrence_of_timers(profile, now)),
         };
         let mut outcomes = Vec::new();
         for (index, trigger) in self.plan.triggers.iter().enumerate() {
@@ -292,6 +291,7 @@ pub fn fold_decision(plan: &Plan, profile: &mut Profile, decision: &Decision) {
                 state.next_rescore = Some(due.after(every));
             }
         }
+        profile.session_due = profile.session_due.filter(|due| *due > now);
     }
     for outcome in &decision.outcomes {
         let Some(index) = plan.triggers.iter().position(|trigger| trigger.name == outcome.trigger) else {
@@ -315,7 +315,14 @@ pub fn fold_decision(plan: &Plan, profile: &mut Profile, decision: &Decision) {
 
 fn fold_event(plan: &Plan, profile: &mut Profile, event: &BoundEvent<'_>, now: Timestamp) {
     profile.n_events += 1;
-    profile.sessions.insert(event.event.time, plan.bounds, now);
+    let ended = profile.sessions.last_end();
+    profile.sessions.insert(event.event.time, plan.bounds, plan.sessions, now);
+    if plan.scores_session_ends()
+        && let Some(end) = profile.sessions.last_end()
+        && ended != Some(end)
+    {
+        profile.session_due = Some(end.after(plan.bounds.session_gap).max(now));
+    }
     if event.event.id.is_some() {
         profile.seen.insert(event.event.uid, now, plan.bounds.dedup_horizon());
     }
@@ -337,9 +344,21 @@ fn fold_event(plan: &Plan, profile: &mut Profile, event: &BoundEvent<'_>, now: T
         series.insert(series_plan, event, horizon);
     }
     for (state, trigger) in profile.triggers.iter_mut().zip(&plan.triggers) {
-        let is_refused = trigger::fold_event(state, trigger, event, now, plan.bounds.lateness);
+        let is_refused = trigger::fold_event(state, trigger, &scope, plan.bounds.lateness);
         profile.armings_refused += u64::from(is_refused);
     }
+}
+
+/// What tells apart the firings at timers, far from any hash or minted uid: the
+/// session that has ended, of which several may be due at one instant, else the
+/// due instant, which is distinct per user.
+fn occurrence_of_timers(profile: &Profile, now: Timestamp) -> EventUid {
+    let is_session_end = profile.session_due.is_some_and(|due| due <= now);
+    let (kind, instant) = match profile.sessions.last_end().filter(|_| is_session_end) {
+        Some(end) => (3_u128, end),
+        None => (2, now),
+    };
+    EventUid(kind << 126 | instant.as_millis() as u64 as u128)
 }
 
 impl Sequence {

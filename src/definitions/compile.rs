@@ -12,7 +12,7 @@ use super::source::Source;
 use super::table::Table;
 use super::vocabulary::Vocabulary;
 use super::{caps, features, labels, lookups, models, names, triggers};
-use crate::engine::plan::{EXACT_ROWS, Plan, TimeBounds, sha256_hex};
+use crate::engine::plan::{EXACT_ROWS, Plan, SessionPlan, TimeBounds, sha256_hex};
 use crate::engine::time::Millis;
 
 const SECTIONS: [&str; 8] = ["caps", "features", "labels", "lookups", "models", "series", "time", "triggers"];
@@ -23,6 +23,7 @@ pub(super) struct Context<'a> {
     pub(super) text: &'a str,
     pub(super) report: Report,
     pub(super) vocabulary: Vocabulary,
+    pub(super) bounds: TimeBounds,
 }
 
 /// One section's definitions with their canonical texts.
@@ -40,11 +41,11 @@ pub(super) fn compile(source: &Source) -> Result<Plan, Diagnostics> {
 fn compile_here(source: &Source) -> Result<Plan, Diagnostics> {
     let entries = parse(source)?;
     let root = Table::root(&entries);
-    let mut cx =
-        Context { text: source.text(), report: Report::default(), vocabulary: Vocabulary::default() };
-    root.refuse_unknown(&SECTIONS, &mut cx.report);
+    let mut report = Report::default();
+    root.refuse_unknown(&SECTIONS, &mut report);
+    let (bounds, time) = time_bounds(&root, &mut report);
+    let mut cx = Context { text: source.text(), report, vocabulary: Vocabulary::default(), bounds };
 
-    let (bounds, time) = time_bounds(&root, &mut cx);
     let (exact_rows, series) = series_bounds(&root, &mut cx);
     let unread = lookups::compile(&root, source.directory(), &mut cx);
     let mut features = features::compile(&root, &mut cx);
@@ -53,9 +54,11 @@ fn compile_here(source: &Source) -> Result<Plan, Diagnostics> {
     let models = models::compile(&root, &features, &labels, &mut cx);
     let triggers = triggers::compile(&root, &features, &models, &mut cx);
     let caps = caps::compile(&root, &triggers, &mut cx);
+    models.refuse_ambiguous_session_end(&mut cx);
     let lookups = unread.into_iter().filter_map(|lookup| lookup.read(&mut cx)).collect();
     cx.report.finish(source)?;
 
+    let longest_session_window = features.longest_session_window();
     let (labels, models, triggers) = (labels.compiled, models.compiled, triggers.compiled);
     let canonical =
         [features.canonical, labels.canonical, models.canonical, triggers.canonical, caps.canonical];
@@ -77,6 +80,7 @@ fn compile_here(source: &Source) -> Result<Plan, Diagnostics> {
         caps: caps.plans,
         lookups,
         bounds,
+        sessions: SessionPlan { longest_window: longest_session_window, max_kept: exact_rows },
     })
 }
 
@@ -181,8 +185,7 @@ fn series_bounds(root: &Table<'_>, cx: &mut Context<'_>) -> (usize, Canonical) {
     (exact_rows, canonical)
 }
 
-fn time_bounds(root: &Table<'_>, cx: &mut Context<'_>) -> (TimeBounds, Canonical) {
-    let report = &mut cx.report;
+fn time_bounds(root: &Table<'_>, report: &mut Report) -> (TimeBounds, Canonical) {
     let minutes = |n: i64| Millis::new(n * Millis::MINUTE.as_millis());
     let mut bounds = TimeBounds { lateness: Millis::DAY, skew: minutes(5), session_gap: minutes(30) };
     if let Some(table) = root.table("time", "a table [time]", report) {

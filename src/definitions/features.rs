@@ -2,6 +2,7 @@
 //! other features.
 
 mod order;
+mod sessions;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -120,6 +121,7 @@ struct Unplaced {
 
 enum UnplacedKind {
     Aggregate { series: usize, property: Option<usize>, aggregate: Aggregate, span: Span },
+    Sessions { window: Option<Millis> },
     Expression(Expression),
 }
 
@@ -132,6 +134,15 @@ impl Features {
         report: &Report,
     ) -> Names<'a> {
         Names { features: &self.names, models, vocabulary, suggest: report.suggests() }
+    }
+
+    /// The longest sliding window in which sessions are counted.
+    pub(super) fn longest_session_window(&self) -> Millis {
+        let windows = self.plans.iter().filter_map(|feature| match feature.kind {
+            FeatureKind::Sessions { window } => window,
+            FeatureKind::Aggregate { .. } | FeatureKind::Expression(_) => None,
+        });
+        windows.max().unwrap_or(Millis::ZERO)
     }
 
     /// Adds to a canonical text the digests of the features that an expression reads.
@@ -155,7 +166,10 @@ impl Features {
             let message = "`aggregate` or `expression` is missing, such as aggregate = \"count\"";
             cx.report.error(&table.span, &table.path, message);
         }
-        let aggregate = table.text("aggregate", &mut cx.report).and_then(|item| aggregate(&item, cx));
+        let aggregate = match table.text("aggregate", &mut cx.report) {
+            Some(item) if item.value == sessions::AGGREGATE => return sessions::compile(table, cx),
+            item => item.and_then(|item| aggregate(&item, cx)),
+        };
         let of = of(table, cx);
         let span = span(table, aggregate, cx);
         let filter = filter(table, self, cx);
@@ -180,6 +194,9 @@ impl Features {
             Span::Window(Window::Sliding(length)) => canonical.line("window", length),
             Span::Window(window) => canonical.line("window", window_name(window)),
         };
+        if let Span::Window(Window::Session | Window::PreviousSession) = span {
+            canonical.line("session_gap", cx.bounds.session_gap);
+        }
         if value == Type::Text {
             canonical.line("type", "text");
         }
@@ -228,6 +245,7 @@ impl Features {
         *n += 1;
         let kind = match feature.kind {
             UnplacedKind::Expression(expression) => FeatureKind::Expression(expression),
+            UnplacedKind::Sessions { window } => FeatureKind::Sessions { window },
             UnplacedKind::Aggregate { series, property, aggregate, span } => {
                 let of = &mut self.series[series];
                 let (aggregate, window) = match span {
@@ -285,7 +303,9 @@ pub(super) fn filter(
 fn aggregate(item: &Item<&str>, cx: &mut Context<'_>) -> Option<Aggregate> {
     let found = AGGREGATES.iter().find(|aggregate| aggregate.name() == item.value);
     if found.is_none() {
-        let known = AGGREGATES.map(Aggregate::name);
+        let mut known = AGGREGATES.map(Aggregate::name).to_vec();
+        known.push(sessions::AGGREGATE);
+        known.sort_unstable();
         let message = format!("unknown aggregate `{}`: expected one of {}", item.value, list(&known));
         cx.report.error_with(&item.span, &item.path, message, names::nearest(item.value, known));
     }

@@ -1,6 +1,7 @@
 //! `[models.*]`: what is predicted, from which features, and when.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::cel::scope::{Feature, Model};
 use super::compile::{Compiled, Context, section};
@@ -8,11 +9,14 @@ use super::digest::Canonical;
 use super::features::Features;
 use super::labels::Labels;
 use super::table::{Item, MAX_SPAN, Table};
-use crate::engine::plan::ModelPlan;
+use crate::engine::plan::{EventSelector, ModelPlan};
 use crate::engine::time::Millis;
 use crate::engine::vector::Slot;
 
 const MAX_MODELS: usize = 100;
+
+/// Stands in `score_on` for the moment at which a session ends.
+const SESSION_END: &str = "session_end";
 
 pub(super) struct Models {
     pub(super) compiled: Compiled<ModelPlan>,
@@ -20,6 +24,8 @@ pub(super) struct Models {
     pub(super) names: BTreeMap<String, Model>,
     /// By index, whether events make the model score, so that there is a current event.
     pub(super) scores_on_events: Vec<bool>,
+    /// Where a `score_on` names [`SESSION_END`] first.
+    session_end: Option<(Range<usize>, String)>,
 }
 
 pub(super) fn compile(
@@ -32,7 +38,8 @@ pub(super) fn compile(
     let mut models = Models {
         compiled: Compiled { plans: Vec::new(), canonical: Vec::new() },
         names: BTreeMap::new(),
-        scores_on_events: tables.iter().map(|table| table.has("score_on")).collect(),
+        scores_on_events: Vec::new(),
+        session_end: None,
     };
     for (index, table) in tables.iter().enumerate() {
         let is_scored = table.has("score_on") || table.has("rescore_every");
@@ -41,7 +48,12 @@ pub(super) fn compile(
             let message = format!("`{}` is the name of a feature too", table.name);
             cx.report.error(&table.span, &table.path, message);
         }
-        if let Some((plan, canonical)) = model(table, features, labels, cx) {
+        let score_on = score_on(table, cx);
+        models.scores_on_events.push(score_on.as_ref().is_none_or(|score_on| !score_on.events.is_empty()));
+        if let Some(ScoreOn { session_end: Some(item), .. }) = &score_on {
+            models.session_end.get_or_insert_with(|| (item.span.clone(), item.path.clone()));
+        }
+        if let Some((plan, canonical)) = model(table, score_on, features, labels, cx) {
             models.compiled.plans.push(plan);
             models.compiled.canonical.push(canonical);
         }
@@ -49,8 +61,45 @@ pub(super) fn compile(
     models
 }
 
+/// What a `score_on` names.
+struct ScoreOn<'a> {
+    events: Vec<EventSelector>,
+    session_end: Option<Item<&'a str>>,
+}
+
+impl Models {
+    /// Reports [`SESSION_END`] where other definitions read events of that type.
+    pub(super) fn refuse_ambiguous_session_end(&self, cx: &mut Context<'_>) {
+        if let Some((span, path)) = &self.session_end
+            && cx.vocabulary.event_types.index_of(SESSION_END).is_some()
+        {
+            let message = "`session_end` in `score_on` is the end of a session, \
+                           and other definitions read events of a type called so";
+            cx.report.error(span, path, message);
+        }
+    }
+}
+
+fn score_on<'a>(table: &Table<'a>, cx: &mut Context<'_>) -> Option<ScoreOn<'a>> {
+    if !table.has("score_on") {
+        return Some(ScoreOn { events: Vec::new(), session_end: None });
+    }
+    let items = table.texts("score_on", &mut cx.report)?;
+    if items.is_empty() {
+        let message = "`score_on` is empty: leave it out, or name event types";
+        cx.report.error(&table.span, &format!("{}.score_on", table.path), message);
+    }
+    let (ends, events): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.value == SESSION_END);
+    if let [_, again, ..] = ends.as_slice() {
+        cx.report.error(&again.span, &again.path, format!("{:?} is listed twice", again.value));
+    }
+    let events = cx.vocabulary.selectors(&events, &mut cx.report);
+    Some(ScoreOn { events, session_end: ends.into_iter().next() })
+}
+
 fn model(
     table: &Table<'_>,
+    score_on: Option<ScoreOn<'_>>,
     features: &Features,
     labels: &Labels,
     cx: &mut Context<'_>,
@@ -62,19 +111,11 @@ fn model(
     }
     let label = table.text("label", &mut cx.report).and_then(|item| label_index(&item, labels, cx));
     let inputs = inputs(table, features, cx);
-    let score_on = match table.has("score_on") {
-        true => table.texts("score_on", &mut cx.report),
-        false => Some(Vec::new()),
-    };
-    if score_on.as_ref().is_some_and(Vec::is_empty) && table.has("score_on") {
-        let message = "`score_on` is empty: leave it out, or name event types";
-        cx.report.error(&table.span, &format!("{}.score_on", table.path), message);
-    }
-    let score_on = score_on.map(|items| cx.vocabulary.selectors(&items, &mut cx.report));
     // Scores cost a timer and a record for every user each time.
     let rescore_every = table.duration("rescore_every", Millis::MINUTE..=MAX_SPAN, &mut cx.report);
 
-    let (label, inputs, score_on) = (label?, inputs?, score_on?);
+    let (label, inputs, ScoreOn { events: score_on, session_end }) = (label?, inputs?, score_on?);
+    let score_on_session_end = session_end.is_some();
     let rescore_every = rescore_every.map(|item| item.value);
     let mut canonical = Canonical::new("model", table.name);
     canonical
@@ -84,13 +125,21 @@ fn model(
         canonical.line("feature", format!("{} {}", feature.name, feature.digest));
     }
     let mut events: Vec<&str> = score_on.iter().map(|event| cx.vocabulary.event_name(*event)).collect();
+    events.extend(score_on_session_end.then_some(SESSION_END));
     events.sort_unstable();
     for event in events {
         canonical.line("score_on", event);
     }
     canonical.optional("rescore_every", rescore_every);
-    let name = table.name.into();
-    Some((ModelPlan { name, label: Some(label), features: inputs, score_on, rescore_every }, canonical))
+    let plan = ModelPlan {
+        name: table.name.into(),
+        label: Some(label),
+        features: inputs,
+        score_on,
+        score_on_session_end,
+        rescore_every,
+    };
+    Some((plan, canonical))
 }
 
 fn label_index(item: &Item<&str>, labels: &Labels, cx: &mut Context<'_>) -> Option<usize> {

@@ -33,6 +33,6 @@ fn event(kind: &str, properties: &[(&str, Value)]) -> Event {
 fn expression<'p>(plan: &'p Plan, feature: &str) -> &'p Expression {
     match &plan.feature(feature).expect("a feature of the plan").kind {
         FeatureKind::Expression(expression) => expression,
-        FeatureKind::Aggregate { .. } => panic!("{feature} is an aggregate"),
+        _ => panic!("{feature} is an aggregate"),
     }
 }

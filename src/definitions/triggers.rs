@@ -22,7 +22,7 @@ const MAX_VARIANTS: usize = 16;
 /// An undelivered firing is dead after this long, unless the trigger says otherwise.
 const DEFAULT_TIME_TO_LIVE: Millis = Millis::DAY;
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "after",
     "cooldown",
     "deliver",
@@ -39,6 +39,7 @@ const KEYS: [&str; 17] = [
     "unless",
     "variants",
     "when",
+    "where",
     "without",
 ];
 
@@ -79,7 +80,7 @@ fn trigger(
         &mut cx.report,
     );
     let mut canonical = Canonical::new("trigger", table.name);
-    let (kind, has_event) = kind::compile(table, models, &mut canonical, cx);
+    let (kind, has_event) = kind::compile(table, features, models, &mut canonical, cx);
 
     let place = Place::Condition { has_event };
     let when = condition("when", table, place, features, models, &mut canonical, cx);

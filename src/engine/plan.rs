@@ -42,6 +42,7 @@ pub struct Plan {
     /// Tables to join to events before the engine takes them in.
     pub lookups: Vec<Lookup>,
     pub bounds: TimeBounds,
+    pub sessions: SessionPlan,
 }
 
 /// How far event times may be from arrivals, and from each other within a session.
@@ -53,6 +54,15 @@ pub struct TimeBounds {
     pub skew: Millis,
     /// A session ends after so long without an event.
     pub session_gap: Millis,
+}
+
+/// How many sessions of a user are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionPlan {
+    /// The longest sliding window in which some feature counts sessions.
+    pub longest_window: Millis,
+    /// However many a late event or a count could still reach.
+    pub max_kept: usize,
 }
 
 /// Names with their index, resolved once per event at the edge.
@@ -71,7 +81,7 @@ pub enum EventSelector {
     Type(usize),
 }
 
-/// Rows of one user and series that are kept one by one, unless the definitions say otherwise.
+/// Rows of one user and series that are kept one by one, and sessions, unless the definitions say otherwise.
 pub const EXACT_ROWS: usize = 1_024;
 
 /// The events of one type that pass one filter, shared by every window over them.
@@ -174,6 +184,11 @@ pub enum FeatureKind {
         aggregate: Aggregate,
         window: Window,
     },
+    /// The number of sessions with an event in the window.
+    Sessions {
+        /// None: of all time.
+        window: Option<Millis>,
+    },
     Expression(Expression),
 }
 
@@ -242,6 +257,7 @@ pub struct ModelPlan {
     /// The features the model may use, in order; indices into [`Plan::features`].
     pub features: Vec<usize>,
     pub score_on: Vec<EventSelector>,
+    pub score_on_session_end: bool,
     pub rescore_every: Option<Millis>,
 }
 
@@ -274,6 +290,8 @@ pub enum TriggerKind {
     },
     Absence {
         after: EventSelector,
+        /// What an `after` event must be to arm; whatever it is, it may answer.
+        filter: Option<BoolExpr>,
         without: Vec<EventSelector>,
         wait: Millis,
         /// Event property that keys the armings; events without it do not arm.
@@ -532,6 +550,11 @@ impl Plan {
             }
         }
         BoundEvent { event, kind: self.event_types.index_of(&event.kind), properties }
+    }
+
+    /// Whether some model is scored when a session ends.
+    pub fn scores_session_ends(&self) -> bool {
+        self.models.iter().any(|model| model.score_on_session_end)
     }
 
     pub fn empty_vector(&self) -> Vector {

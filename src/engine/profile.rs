@@ -18,6 +18,8 @@ pub struct Profile {
     /// By series of the plan; none until an event of it came.
     pub series: Box<[Option<Box<Series>>]>,
     pub sessions: Sessions,
+    /// When the latest session ends, if that is still to be scored.
+    pub session_due: Option<Timestamp>,
     /// Every trait set, sorted by name.
     pub traits: Vec<(Box<str>, Value)>,
     /// The traits the plan names, by its index.
@@ -57,6 +59,7 @@ impl Profile {
         Self {
             series: vec![None; plan.series.len()].into(),
             sessions: Sessions::default(),
+            session_due: None,
             traits: Vec::new(),
             bound_traits: vec![None; plan.traits.len()],
             models: vec![ModelState { last_score: f64::NAN, next_rescore: None }; plan.models.len()],
@@ -82,21 +85,29 @@ impl Profile {
         }
         let scores = self.last_scores();
         for feature in &plan.features {
-            if let FeatureKind::Expression(expression) = &feature.kind {
-                let scope =
-                    Scope { event: None, vector: &vector, traits: &self.bound_traits, scores: &scores, now };
-                match (feature.slot, expression) {
-                    (Slot::Number(slot), Expression::Number(number)) => {
-                        vector.numbers[slot] = number.eval(&scope);
+            match &feature.kind {
+                FeatureKind::Aggregate { .. } => {}
+                FeatureKind::Sessions { window } => {
+                    if let Slot::Number(slot) = feature.slot {
+                        vector.numbers[slot] = self.sessions.count(*window, now) as f64;
                     }
-                    (Slot::Number(slot), Expression::Bool(bool)) => {
-                        vector.numbers[slot] =
-                            bool.eval(&scope).map_or(f64::NAN, |bool| f64::from(u8::from(bool)));
+                }
+                FeatureKind::Expression(expression) => {
+                    let traits = &self.bound_traits;
+                    let scope = Scope { event: None, vector: &vector, traits, scores: &scores, now };
+                    match (feature.slot, expression) {
+                        (Slot::Number(slot), Expression::Number(number)) => {
+                            vector.numbers[slot] = number.eval(&scope);
+                        }
+                        (Slot::Number(slot), Expression::Bool(bool)) => {
+                            vector.numbers[slot] =
+                                bool.eval(&scope).map_or(f64::NAN, |bool| f64::from(u8::from(bool)));
+                        }
+                        (Slot::Text(slot), Expression::Text(text)) => {
+                            vector.texts[slot] = text.eval(&scope).cloned();
+                        }
+                        (slot, expression) => debug_assert!(false, "{slot:?} does not take {expression:?}"),
                     }
-                    (Slot::Text(slot), Expression::Text(text)) => {
-                        vector.texts[slot] = text.eval(&scope).cloned();
-                    }
-                    (slot, expression) => debug_assert!(false, "{slot:?} does not take {expression:?}"),
                 }
             }
         }
@@ -113,7 +124,14 @@ impl Profile {
         let rescores = self.models.iter().filter_map(|model| model.next_rescore);
         let armings =
             self.triggers.iter().flat_map(|trigger| &trigger.armings).filter_map(|arming| arming.due);
-        rescores.chain(armings).min()
+        rescores.chain(armings).chain(self.session_due).min()
+    }
+
+    /// Whether a timer that is due at or before `now` makes the model score.
+    pub fn is_score_due(&self, plan: &Plan, model: usize, now: Timestamp) -> bool {
+        let is_due = |due: Option<Timestamp>| due.is_some_and(|due| due <= now);
+        is_due(self.models[model].next_rescore)
+            || plan.models[model].score_on_session_end && is_due(self.session_due)
     }
 
     /// Starts the models' re-score timers at the user's first input, spread

@@ -13,6 +13,8 @@ use super::time::{Millis, Timestamp};
 
 /// Events that are told of one window.
 pub const MAX_EVENTS: usize = 100;
+/// Sessions that are told of one count.
+pub const MAX_SESSIONS: usize = 100;
 
 /// What a feature's value is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +27,14 @@ pub enum Explanation {
         latest: Vec<Occurrence>,
     },
     Lifetime(Totals),
+    /// The sessions that are counted.
+    Sessions {
+        /// They have an event after this; none: those of all time.
+        after: Option<Timestamp>,
+        n_sessions: u64,
+        /// The latest of them, latest first, at most [`MAX_SESSIONS`].
+        latest: Vec<Session>,
+    },
     /// A sum is kept, and nothing of the events in it.
     Decayed {
         half_life: Millis,
@@ -77,8 +87,10 @@ struct Source<'a> {
 impl Profile {
     /// What `feature` is made of as of `now`, which is not before the last arrival.
     pub fn explain(&self, plan: &Plan, feature: &FeaturePlan, now: Timestamp) -> Explanation {
-        let FeatureKind::Aggregate { series, aggregate, window } = feature.kind else {
-            return Explanation::Expression { reads: feature.reads.clone() };
+        let (series, aggregate, window) = match feature.kind {
+            FeatureKind::Aggregate { series, aggregate, window } => (series, aggregate, window),
+            FeatureKind::Sessions { window } => return self.explain_sessions(window, now),
+            FeatureKind::Expression(_) => return Explanation::Expression { reads: feature.reads.clone() },
         };
         let series_plan = &plan.series[series];
         if let Aggregate::Decayed { decay } = aggregate {
@@ -95,18 +107,32 @@ impl Profile {
         let (n_events, latest) = source.map(|source| source.events(window, as_of)).unwrap_or_default();
         Explanation::Window { bounds: bounds(window, as_of), n_events, latest }
     }
+
+    fn explain_sessions(&self, window: Option<Millis>, now: Timestamp) -> Explanation {
+        let latest = self.sessions.within(window, now).rev().take(MAX_SESSIONS);
+        Explanation::Sessions {
+            after: window.map(|length| now.before(length)),
+            n_sessions: self.sessions.count(window, now),
+            latest: latest.copied().collect(),
+        }
+    }
 }
 
 impl Profile {
-    /// Whether the feature's window reaches back to events that are not kept
-    /// one by one any more, or it reads such a feature.
+    /// Whether the feature's window reaches back to events or sessions that are
+    /// not kept one by one any more, or it reads such a feature.
     pub fn is_approximate(&self, plan: &Plan, feature: &FeaturePlan, now: Timestamp) -> bool {
         let as_of = AsOf { now, sessions: &self.sessions, bounds: plan.bounds };
         match &feature.kind {
             FeatureKind::Aggregate { series, window, .. } => {
                 let series = self.series[*series].as_deref();
-                series.is_some_and(|series| series.window(*window, as_of).is_approximate())
+                let is_cut = || match bounds(*window, as_of) {
+                    Some(Bounds::Session(session)) => self.sessions.is_cut(&session, plan.bounds),
+                    Some(Bounds::Sliding { .. }) | None => false,
+                };
+                series.is_some_and(|series| series.window(*window, as_of).is_approximate()) || is_cut()
             }
+            FeatureKind::Sessions { window } => self.sessions.is_approximate(*window, now),
             FeatureKind::Expression(_) => {
                 feature.reads.iter().any(|&read| self.is_approximate(plan, &plan.features[read], now))
             }

@@ -2,6 +2,7 @@
 
 mod packing;
 mod provenance;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -86,6 +87,7 @@ fn plan(series: &[EventSelector], specs: &[Spec], triggers: Vec<TriggerPlan>) ->
         caps: Vec::new(),
         lookups: Vec::new(),
         bounds: TimeBounds { lateness: Millis::DAY, skew: minutes(5), session_gap: minutes(30) },
+        sessions: SessionPlan { longest_window: Millis::ZERO, max_kept: EXACT_ROWS },
     }
 }
 
@@ -96,6 +98,7 @@ fn absence(wait: Millis, key: Option<usize>, on_repeat: OnRepeat) -> TriggerPlan
         enabled: true,
         kind: TriggerKind::Absence {
             after: EventSelector::Type(0),
+            filter: None,
             without: vec![EventSelector::Type(1)],
             wait,
             key,
@@ -787,6 +790,7 @@ fn crossing(cooldown: Millis, falling: bool) -> Rig {
         label: None,
         features: vec![0],
         score_on: vec![EventSelector::Type(0)],
+        score_on_session_end: false,
         rescore_every: None,
     });
     let mut rig = Rig::new(plan);

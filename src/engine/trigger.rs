@@ -12,7 +12,7 @@ use super::decision::{Action, FiringId, Gate, Outcome};
 use super::event::{EventUid, UserId};
 use super::experiment;
 use super::model::Models;
-use super::plan::{BoundEvent, CapPlan, OnRepeat, Plan, Scope, TriggerKind, TriggerPlan};
+use super::plan::{CapPlan, OnRepeat, Plan, Scope, TriggerKind, TriggerPlan};
 use super::profile::Profile;
 use super::time::{Millis, Timestamp};
 
@@ -49,17 +49,19 @@ pub struct Arming {
     pub due: Option<Timestamp>,
 }
 
-/// Folds an event into an absence trigger's armings. Returns whether an
-/// arming was refused for want of room.
+/// Folds the event in `scope` into an absence trigger's armings. Returns
+/// whether an arming was refused for want of room.
 pub fn fold_event(
     state: &mut TriggerState,
     trigger: &TriggerPlan,
-    event: &BoundEvent<'_>,
-    now: Timestamp,
+    scope: &Scope<'_>,
     lateness: Millis,
 ) -> bool {
-    let TriggerKind::Absence { after, without, wait, key, on_repeat } = &trigger.kind else { return false };
-    let arms = after.matches(event.kind);
+    let TriggerKind::Absence { after, filter, without, wait, key, on_repeat } = &trigger.kind else {
+        return false;
+    };
+    let (Some(event), now) = (scope.event, scope.now) else { return false };
+    let arms = after.matches(event.kind) && filter.as_ref().is_none_or(|filter| filter.holds(scope));
     let answers = without.iter().any(|selector| selector.matches(event.kind));
     if !arms && !answers {
         return false;

@@ -2,7 +2,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::engine::decision::{Action, FiringId, Gate};
-use crate::engine::plan::{EventSelector, ModelPlan, Names, OnRepeat, TimeBounds, TriggerKind, TriggerPlan};
+use crate::engine::plan::{
+    EXACT_ROWS, EventSelector, ModelPlan, Names, OnRepeat, SessionPlan, TimeBounds, TriggerKind, TriggerPlan,
+};
 use crate::engine::time::Millis;
 use crate::rpc::reason::Reason;
 
@@ -14,6 +16,7 @@ pub fn plan() -> Plan {
         enabled: true,
         kind: TriggerKind::Absence {
             after: EventSelector::Any,
+            filter: None,
             without: Vec::new(),
             wait: Millis::MINUTE,
             key: None,
@@ -31,6 +34,7 @@ pub fn plan() -> Plan {
         label: None,
         features: Vec::new(),
         score_on: Vec::new(),
+        score_on_session_end: false,
         rescore_every: None,
     };
     Plan {
@@ -49,6 +53,7 @@ pub fn plan() -> Plan {
         caps: Vec::new(),
         lookups: Vec::new(),
         bounds: TimeBounds { lateness: Millis::DAY, skew: Millis::MINUTE, session_gap: Millis::HOUR },
+        sessions: SessionPlan { longest_window: Millis::ZERO, max_kept: EXACT_ROWS },
     }
 }
 

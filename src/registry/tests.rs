@@ -9,7 +9,8 @@ use crate::engine::calibration::Calibration;
 use crate::engine::forest::{Comparison, Forest, Leaf, Node, Side, Split, Tree};
 use crate::engine::model::{Link, OutputKind};
 use crate::engine::plan::{
-    Aggregate, EventSelector, FeatureKind, FeaturePlan, LabelPlan, ModelPlan, TimeBounds, Window,
+    Aggregate, EXACT_ROWS, EventSelector, FeatureKind, FeaturePlan, LabelPlan, ModelPlan, SessionPlan,
+    TimeBounds, Window,
 };
 use crate::engine::time::{Millis, Timestamp};
 use crate::engine::vector::{Slot, Vector};
@@ -32,6 +33,7 @@ fn plan() -> Arc<Plan> {
         label,
         features: vec![0, 2],
         score_on: vec![EventSelector::Any],
+        score_on_session_end: false,
         rescore_every: None,
     };
     Arc::new(Plan {
@@ -61,6 +63,7 @@ fn plan() -> Arc<Plan> {
         caps: Vec::new(),
         lookups: Vec::new(),
         bounds: TimeBounds { lateness: Millis::DAY, skew: Millis::MINUTE, session_gap: Millis::HOUR },
+        sessions: SessionPlan { longest_window: Millis::ZERO, max_kept: EXACT_ROWS },
     })
 }
 

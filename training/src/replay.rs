@@ -72,11 +72,12 @@ impl Replay<'_> {
         visit: &mut impl FnMut(Moment<'_>) -> Result<()>,
     ) -> Result<()> {
         while let Some(due) = self.profile.next_due().filter(|due| *due <= until) {
-            let rescores: Vec<_> = self.profile.models.iter().map(|model| model.next_rescore).collect();
+            let plan = self.engine.plan;
+            let at = self.profile.last_arrival.map_or(due, |last| due.max(last.time));
+            let is_due = |model| self.profile.is_score_due(plan, model, at);
+            let scored: Vec<bool> = (0..plan.models.len()).map(is_due).collect();
             self.engine.run_due(self.user, &mut self.profile, due, &mut self.sequence, &mut self.steps);
             for step in self.steps.drain(..) {
-                let at = step.arrival.time;
-                let scored: Vec<bool> = rescores.iter().map(|due| due.is_some_and(|due| due <= at)).collect();
                 visit(Moment { step: &step, profile: &self.profile, scored: &scored })?;
             }
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::session_json;
+use super::{session_json, session_row};
 use crate::cli::print::{count, feature_json, features_json, time_json};
 use crate::engine::time::Millis;
 use crate::proto::v1;
@@ -13,10 +13,7 @@ pub fn json(explanation: &v1::Explanation) -> Value {
     let source = match &explanation.source {
         Some(Source::Window(window)) => {
             let bounds = match &window.bounds {
-                Some(Bounds::Interval(interval)) => json!({
-                    "after": time_json(interval.after_time.as_ref()),
-                    "until": time_json(interval.until_time.as_ref()),
-                }),
+                Some(Bounds::Interval(interval)) => interval_json(interval),
                 Some(Bounds::Session(session)) => json!({ "session": session_json(session) }),
                 None => Value::Null,
             };
@@ -31,6 +28,11 @@ pub fn json(explanation: &v1::Explanation) -> Value {
             "min": totals.min,
             "max": totals.max,
             "distinct_count": totals.distinct_count,
+        } }),
+        Some(Source::Sessions(counted)) => json!({ "sessions": {
+            "bounds": counted.interval.as_ref().map(interval_json),
+            "session_count": counted.session_count,
+            "sessions": counted.sessions.iter().map(session_json).collect::<Vec<_>>(),
         } }),
         Some(Source::Decayed(decay)) => json!({ "decayed": { "half_life": half_life(decay) } }),
         Some(Source::Expression(reads)) => json!({ "expression": features_json(&reads.features) }),
@@ -55,8 +57,7 @@ pub fn rows(explanation: &v1::Explanation) -> Vec<(String, Value)> {
         Some(Source::Window(window)) => {
             match &window.bounds {
                 Some(Bounds::Interval(interval)) => {
-                    row("after", time_json(interval.after_time.as_ref()));
-                    row("until", time_json(interval.until_time.as_ref()));
+                    interval_rows(interval).for_each(|(name, value)| row(name, value))
                 }
                 Some(Bounds::Session(session)) => {
                     row("session from", time_json(session.start_time.as_ref()));
@@ -64,13 +65,7 @@ pub fn rows(explanation: &v1::Explanation) -> Vec<(String, Value)> {
                 }
                 None => row("session", json!("there is none")),
             }
-            let n_shown = window.events.len() as u64;
-            let of_them = if n_shown < window.event_count {
-                format!("{}, of which these are the latest {n_shown}", window.event_count)
-            } else {
-                window.event_count.to_string()
-            };
-            row("events", json!(of_them));
+            row("events", json!(shown(window.event_count, window.events.len())));
             for event in &window.events {
                 row(&time_text(event), occurrence_value(event));
             }
@@ -91,6 +86,13 @@ pub fn rows(explanation: &v1::Explanation) -> Vec<(String, Value)> {
                 row("different values", json!(n));
             }
         }
+        Some(Source::Sessions(counted)) => {
+            counted.interval.iter().flat_map(interval_rows).for_each(|(name, value)| row(name, value));
+            row("sessions", json!(shown(counted.session_count, counted.sessions.len())));
+            for (start, lasted) in counted.sessions.iter().map(session_row) {
+                row(&start, lasted);
+            }
+        }
         Some(Source::Decayed(decay)) => {
             row("half-life", half_life(decay));
             row("events", json!("only their decayed sum is kept"));
@@ -104,6 +106,24 @@ pub fn rows(explanation: &v1::Explanation) -> Vec<(String, Value)> {
         None => {}
     }
     rows
+}
+
+/// How many there are, and how many of them follow.
+fn shown(n: u64, n_shown: usize) -> String {
+    if (n_shown as u64) < n { format!("{n}, of which these are the latest {n_shown}") } else { n.to_string() }
+}
+
+fn interval_json(interval: &v1::Interval) -> Value {
+    json!({
+        "after": time_json(interval.after_time.as_ref()),
+        "until": time_json(interval.until_time.as_ref()),
+    })
+}
+
+fn interval_rows(interval: &v1::Interval) -> impl Iterator<Item = (&'static str, Value)> {
+    [("after", &interval.after_time), ("until", &interval.until_time)]
+        .map(|(name, time)| (name, time_json(time.as_ref())))
+        .into_iter()
 }
 
 fn value(explanation: &v1::Explanation) -> Value {

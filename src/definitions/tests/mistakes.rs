@@ -99,7 +99,7 @@ window = "1d"
         expect![[r#"
             1:11 features.a: `aggregate` or `expression` is missing, such as aggregate = "count"
             1:11 features.a: `of` is missing, such as of = "purchase" or "purchase.value"
-            3:13 features.b.aggregate: unknown aggregate `median`: expected one of `count`, `decayed`, `distinct`, `duration`, `first`, `last`, `max`, `mean`, `mean_gap`, `min`, `most_frequent`, `rate`, `std`, `sum`, `time_since_first`, `time_since_last`, `trend` (mean?)
+            3:13 features.b.aggregate: unknown aggregate `median`: expected one of `count`, `decayed`, `distinct`, `duration`, `first`, `last`, `max`, `mean`, `mean_gap`, `min`, `most_frequent`, `rate`, `sessions`, `std`, `sum`, `time_since_first`, `time_since_last`, `trend` (mean?)
             6:11 features.c: `sum` is taken of a property: of = "a.property"
             9:10 features.c.window: "sesion" is neither a duration such as "30m" nor one of `lifetime`, `previous_session`, `session` (session?)
             10:11 features.d: `window` is missing, such as window = "30d", "session" or "lifetime"
@@ -350,6 +350,67 @@ score_on = ["x", "x", ""]
             33:9 models.views: `views` is the name of a feature too
             35:18 models.views.score_on: "x" is listed twice
             35:23 models.views.score_on: an event type is empty
+        "#]],
+    );
+}
+
+#[test]
+fn sessions() {
+    check(
+        r#"[features.a]
+aggregate = "sessions"
+of = "page_view"
+where = "price > 1"
+window = "7d"
+[features.b]
+aggregate = "sessions"
+window = "session"
+[features.c]
+aggregate = "sessions"
+half_life = "1d"
+[features.d]
+aggregate = "session"
+of = "*"
+type = "text"
+window = "1d"
+[features.e]
+aggregate = "sessions"
+type = "number"
+window = "lifetme"
+[labels.l]
+event = "session_end"
+within = "1d"
+[models.m]
+label = "l"
+score_on = ["page_view", "session_end", "session_end"]
+[models.n]
+label = "l"
+score_on = ["session_end"]
+[triggers.t]
+score = "n"
+fire_at = 0.5
+where = "price > 1"
+when = "event.price > 1"
+[triggers.u]
+after = "page_view"
+where = "a > 1"
+without = ["*"]
+for = "5m"
+"#,
+        expect![[r#"
+            3:1 features.a.of: `of` does not go with `sessions`, which are of events of any type
+            4:1 features.a.where: `where` does not go with `sessions`, which are of events of any type
+            6:11 features.b: `sessions` is over a duration or a lifetime, such as window = "30d"
+            9:11 features.c: `window` is missing, such as window = "30d" or "lifetime"
+            11:1 features.c.half_life: `half_life` goes with aggregate = "decayed" only
+            13:13 features.d.aggregate: unknown aggregate `session`: expected one of `count`, `decayed`, `distinct`, `duration`, `first`, `last`, `max`, `mean`, `mean_gap`, `min`, `most_frequent`, `rate`, `sessions`, `std`, `sum`, `time_since_first`, `time_since_last`, `trend` (sessions?)
+            19:1 features.e.type: `type` goes with `first`, `last` and `most_frequent` only
+            20:10 features.e.window: "lifetme" is neither a duration such as "30m" nor one of `lifetime`, `previous_session`, `session` (lifetime?)
+            26:26 models.m.score_on: `session_end` in `score_on` is the end of a session, and other definitions read events of a type called so
+            26:41 models.m.score_on: "session_end" is listed twice
+            33:1 triggers.t.where: `where` does not go with `score`
+            34:9 triggers.t.when: there is no current event when this trigger is evaluated
+            37:10 triggers.u.where: `a` is a feature, and a filter sees the event alone: write event.a for a property of that name
         "#]],
     );
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::engine::plan::{Aggregate, EventSelector, OnRepeat, TriggerKind, Window};
+use crate::engine::plan::{Aggregate, EventSelector, OnRepeat, SessionPlan, TriggerKind, Window};
 use crate::engine::time::Millis;
 use crate::engine::vector::Slot;
 
@@ -68,7 +68,7 @@ fn windows_over_the_same_entries_share_a_series() {
     assert_eq!(plan.series.len(), 2);
     let series = |feature: &str| match plan.feature(feature).unwrap().kind {
         FeatureKind::Aggregate { series, .. } => &plan.series[series],
-        FeatureKind::Expression(_) => unreachable!("{feature} is an aggregate"),
+        _ => unreachable!("{feature} is an aggregate"),
     };
     let shared = series("spent_7d");
     assert_eq!(shared.digest, series("max_30d").digest);
@@ -184,7 +184,7 @@ fn everything_a_file_says_is_in_the_plan() {
     assert!(leaves_soon.score_on.is_empty());
 
     let [cart, likely, unlikely] = plan.triggers.as_slice() else { panic!("{:?}", plan.triggers) };
-    let TriggerKind::Absence { after, without, wait, key, on_repeat } = &cart.kind else {
+    let TriggerKind::Absence { after, filter: None, without, wait, key, on_repeat } = &cart.kind else {
         panic!("{cart:?}")
     };
     let named = |name: &str| EventSelector::Type(plan.event_types.index_of(name).unwrap());
@@ -207,6 +207,68 @@ fn everything_a_file_says_is_in_the_plan() {
     let [all, some] = plan.caps.as_slice() else { panic!("{:?}", plan.caps) };
     assert_eq!((all.at_most, all.triggers.as_slice()), (3, [0, 1, 2].as_slice()));
     assert_eq!((some.per, some.triggers.as_slice()), (Millis::HOUR, [1, 2].as_slice()));
+}
+
+#[test]
+fn sessions_are_counted_and_their_ends_scored() {
+    let source = r#"
+        [series]
+        exact_rows = 500
+        [features.sessions_7d]
+        aggregate = "sessions"
+        window = "7d"
+        [features.sessions_90d]
+        aggregate = "sessions"
+        window = "90d"
+        [features.sessions_ever]
+        aggregate = "sessions"
+        window = "lifetime"
+        [features.events_before]
+        aggregate = "count"
+        of = "*"
+        window = "previous_session"
+        [labels.returns]
+        event = "*"
+        within = "7d"
+        [models.returns]
+        label = "returns"
+        score_on = ["purchase", "session_end"]
+        [triggers.stays_away]
+        score = "returns"
+        fire_at = 0.1
+        rearm_at = 0.2
+        falling = true
+        [triggers.undecided]
+        after = "page_view"
+        where = "product_id != ''"
+        without = ["*"]
+        for = "5m"
+        "#;
+    let plan = compiled(source);
+    let windows: Vec<Option<Millis>> = ["sessions_7d", "sessions_90d", "sessions_ever"]
+        .into_iter()
+        .map(|name| match plan.feature(name).unwrap().kind {
+            FeatureKind::Sessions { window } => window,
+            _ => panic!("{name} counts sessions"),
+        })
+        .collect();
+    assert_eq!(windows, [Some(days(7)), Some(days(90)), None]);
+    assert_eq!(plan.sessions, SessionPlan { longest_window: days(90), max_kept: 500 });
+    assert!(plan.models[0].score_on_session_end && plan.scores_session_ends());
+    assert_eq!(plan.models[0].score_on.len(), 1);
+    assert!(plan.event_types.index_of("session_end").is_none());
+    let TriggerKind::Absence { filter, .. } = &plan.triggers[1].kind else {
+        panic!("{:?}", plan.triggers[1])
+    };
+    assert!(filter.is_some());
+
+    // What a session is counts for all that is read of sessions, and a filter for its trigger.
+    let other = compiled(&format!("[time]\nsession_gap = \"10m\"\n{source}").replace("!= ''", "== 'x'"));
+    for name in ["sessions_7d", "sessions_ever", "events_before"] {
+        assert_ne!(plan.feature(name).unwrap().digest, other.feature(name).unwrap().digest, "{name}");
+    }
+    assert_eq!(plan.triggers[0].digest, other.triggers[0].digest);
+    assert_ne!(plan.triggers[1].digest, other.triggers[1].digest);
 }
 
 const TWO: &str = r#"

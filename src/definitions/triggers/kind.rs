@@ -2,6 +2,7 @@
 
 use crate::definitions::compile::Context;
 use crate::definitions::digest::Canonical;
+use crate::definitions::features::{Features, filter};
 use crate::definitions::models::Models;
 use crate::definitions::names;
 use crate::definitions::table::{Item, MAX_SPAN, Table};
@@ -9,11 +10,12 @@ use crate::engine::plan::{EventSelector, OnRepeat, TriggerKind};
 use crate::engine::time::Millis;
 
 const SCORE_KEYS: [&str; 4] = ["falling", "fire_at", "rearm_at", "score"];
-const ABSENCE_KEYS: [&str; 5] = ["after", "for", "key", "on_repeat", "without"];
+const ABSENCE_KEYS: [&str; 6] = ["after", "for", "key", "on_repeat", "where", "without"];
 
 /// The kind, if it is right, and whether conditions can read a current event.
 pub(super) fn compile(
     table: &Table<'_>,
+    features: &Features,
     models: &Models,
     canonical: &mut Canonical,
     cx: &mut Context<'_>,
@@ -26,7 +28,7 @@ pub(super) fn compile(
         (false, true) => {
             table.refuse(&SCORE_KEYS, "does not go with `after`", &mut cx.report);
             // It fires when time has passed, not on an event.
-            (absence(table, canonical, cx), false)
+            (absence(table, features, canonical, cx), false)
         }
         (true, true) => {
             let message = "a trigger says either `score` and `fire_at`, or `after`, `without` and `for`";
@@ -106,9 +108,15 @@ fn check_sides(fire_at: &Item<f64>, rearm_at: &Item<f64>, falling: bool, cx: &mu
     cx.report.error(&rearm_at.span, &rearm_at.path, message);
 }
 
-fn absence(table: &Table<'_>, canonical: &mut Canonical, cx: &mut Context<'_>) -> Option<TriggerKind> {
+fn absence(
+    table: &Table<'_>,
+    features: &Features,
+    canonical: &mut Canonical,
+    cx: &mut Context<'_>,
+) -> Option<TriggerKind> {
     let after = table.text("after", &mut cx.report);
     let after = after.and_then(|item| cx.vocabulary.selector(&item, &mut cx.report));
+    let filter = filter(table, features, cx);
     let without = without(table, cx);
     if !table.has("for") {
         table.missing("for", "\"30m\"", &mut cx.report);
@@ -120,8 +128,11 @@ fn absence(table: &Table<'_>, canonical: &mut Canonical, cx: &mut Context<'_>) -
     };
     let on_repeat = on_repeat(table, cx);
 
-    let (after, without, wait) = (after?, without?, wait?.value);
-    canonical.line("after", cx.vocabulary.event_name(after));
+    let (after, filter, without, wait) = (after?, filter?, without?, wait?.value);
+    canonical
+        .line("after", cx.vocabulary.event_name(after))
+        .optional("where", filter.as_ref().map(|(_, text)| text));
+    let filter = filter.map(|(filter, _)| filter);
     let mut names: Vec<&str> = without.iter().map(|event| cx.vocabulary.event_name(*event)).collect();
     names.sort_unstable();
     for name in names {
@@ -131,7 +142,7 @@ fn absence(table: &Table<'_>, canonical: &mut Canonical, cx: &mut Context<'_>) -
         .line("for", wait)
         .optional("key", key.map(|index| cx.vocabulary.canonical_property(index)))
         .line("on_repeat", if on_repeat == OnRepeat::Reset { "reset" } else { "keep" });
-    Some(TriggerKind::Absence { after, without, wait, key, on_repeat })
+    Some(TriggerKind::Absence { after, filter, without, wait, key, on_repeat })
 }
 
 fn without(table: &Table<'_>, cx: &mut Context<'_>) -> Option<Vec<EventSelector>> {

@@ -5,12 +5,12 @@ use super::series::{read_series, write_series};
 use super::step::{read_gate, write_gate};
 use crate::engine::plan::Plan;
 use crate::engine::profile::{ModelState, Profile};
-use crate::engine::session::Session;
+use crate::engine::session::{Forgotten, Session, Sessions};
 use crate::engine::time::Arrival;
 use crate::engine::trigger::{Arming, TriggerState};
 
-/// 2: with sessions, and series by column. Views of another version are rebuilt from the log.
-const VERSION: u8 = 2;
+/// 3: with session ends, and sessions that were forgotten. Views of another version are rebuilt from the log.
+const VERSION: u8 = 3;
 
 /// The bytes of a profile laid out by the plan it was folded under.
 pub fn encode_profile(plan: &Plan, profile: &Profile) -> Vec<u8> {
@@ -35,6 +35,13 @@ pub fn encode_profile(plan: &Plan, profile: &Profile) -> Vec<u8> {
         out.time(session.end);
         out.varint(session.n_events);
     });
+    let forgotten = profile.sessions.forgotten();
+    out.varint(forgotten.n_sessions);
+    if forgotten.n_sessions > 0 {
+        out.time(forgotten.until);
+        out.varint(forgotten.n_strays);
+    }
+    out.option(profile.session_due, Writer::time);
     out.list(profile.models.iter(), |out, model| {
         out.f64(model.last_score);
         out.option(model.next_rescore, Writer::time);
@@ -69,13 +76,20 @@ pub fn decode_profile(plan: &Plan, bytes: &[u8]) -> Result<Profile, Error> {
     for (series, series_plan) in profile.series.iter_mut().zip(&plan.series) {
         *series = from.option("series", |from| read_series(from, series_plan).map(Box::new))?;
     }
-    profile.sessions = from.list("sessions", |from| {
+    let sessions = from.list("sessions", |from| {
         Ok(Session {
             start: from.time("session")?,
             end: from.time("session")?,
             n_events: from.varint("session")?,
         })
     })?;
+    let mut forgotten = Forgotten { n_sessions: from.varint("sessions")?, ..Forgotten::default() };
+    if forgotten.n_sessions > 0 {
+        forgotten.until = from.time("sessions")?;
+        forgotten.n_strays = from.varint("sessions")?;
+    }
+    profile.sessions = Sessions::from_parts(sessions, forgotten);
+    profile.session_due = from.option("session end", |from| from.time("session end"))?;
     profile.models = shaped(
         "models",
         plan.models.len(),

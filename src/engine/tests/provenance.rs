@@ -55,7 +55,9 @@ proptest! {
                     }
                     Explanation::Lifetime(totals) => agrees_with_totals(&rig.plan, &spec, &totals, &accepted, now)?,
                     Explanation::Decayed { half_life } => prop_assert_eq!(half_life, HALF_LIFE),
-                    Explanation::Expression { .. } => prop_assert!(false, "{} is an aggregate", feature.name),
+                    Explanation::Sessions { .. } | Explanation::Expression { .. } => {
+                        prop_assert!(false, "{} is of events", feature.name);
+                    }
                 }
             }
         }

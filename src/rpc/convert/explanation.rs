@@ -20,6 +20,11 @@ pub fn explanation(plan: &Plan, feature: &FeaturePlan, view: &ProfileView) -> v1
             events: latest.into_iter().map(occurrence).collect(),
         }),
         Explanation::Lifetime(totals) => Source::Lifetime(lifetime(totals)),
+        Explanation::Sessions { after, n_sessions, latest } => Source::Sessions(v1::CountedSessions {
+            interval: after.map(|after| interval(after, now)),
+            session_count: n_sessions,
+            sessions: latest.iter().map(|kept| session(plan, kept, now)).collect(),
+        }),
         Explanation::Decayed { half_life } => {
             let ms = half_life.as_millis();
             let half_life =
@@ -34,6 +39,7 @@ pub fn explanation(plan: &Plan, feature: &FeaturePlan, view: &ProfileView) -> v1
     };
     let aggregate = match feature.kind {
         FeatureKind::Aggregate { aggregate, .. } => aggregate.name(),
+        FeatureKind::Sessions { .. } => "sessions",
         FeatureKind::Expression(_) => "",
     };
     v1::Explanation {
@@ -46,12 +52,13 @@ pub fn explanation(plan: &Plan, feature: &FeaturePlan, view: &ProfileView) -> v1
 
 fn bounds(plan: &Plan, bounds: Bounds, now: Timestamp) -> v1::window_events::Bounds {
     match bounds {
-        Bounds::Sliding { after, until } => v1::window_events::Bounds::Interval(v1::Interval {
-            after_time: Some(timestamp(after)),
-            until_time: Some(timestamp(until)),
-        }),
+        Bounds::Sliding { after, until } => v1::window_events::Bounds::Interval(interval(after, until)),
         Bounds::Session(kept) => v1::window_events::Bounds::Session(session(plan, &kept, now)),
     }
+}
+
+fn interval(after: Timestamp, until: Timestamp) -> v1::Interval {
+    v1::Interval { after_time: Some(timestamp(after)), until_time: Some(timestamp(until)) }
 }
 
 fn occurrence(occurrence: Occurrence) -> v1::Occurrence {
