@@ -74,7 +74,7 @@ async fn a_file_is_sent_and_seen_in_scores_and_profile() {
     assert_eq!((&profile["event_count"], &profile["features"]["last_page"]), (&json!(3), &json!("coats")));
     assert_eq!(profile["sessions"][0]["event_count"], json!(3));
     let text = stdout(&tipoff(&server, &["profile", "ada"]).await);
-    assert!(text.contains("views_7d   3"), "{text}");
+    assert!(text.contains("views_7d     3"), "{text}");
     assert!(text.contains("3 events, open"), "{text}");
 
     let explain = ["profile", "ada", "--explain", "last_page", "--explain", "spent"];
@@ -88,6 +88,15 @@ async fn a_file_is_sent_and_seen_in_scores_and_profile() {
     let window = &explained["explanations"][0]["source"]["window"];
     assert_eq!(window["event_count"], json!(3));
     assert_eq!(window["events"][2], json!({ "time": "1970-01-01T00:16:40Z", "value": "shoes" }));
+    let explain = ["profile", "ada", "--explain", "sessions_7d"];
+    let text = stdout(&tipoff(&server, &explain).await);
+    assert!(
+        text.contains("  sessions              1\n  1970-01-01T00:16:40Z  2 seconds, 3 events, open\n"),
+        "{text}"
+    );
+    let explained = json_of(&tipoff(&server, &[&explain[..], &["--json"]].concat()).await);
+    let counted = &explained["explanations"][0]["source"]["sessions"];
+    assert_eq!((&counted["session_count"], &counted["sessions"]), (&json!(1), &profile["sessions"]));
     let output = tipoff(&server, &["profile", "ada", "--explain", "last_paeg"]).await;
     assert!(stderr(&output).contains("did you mean `last_page`?"), "{output:?}");
     server.stop().await;

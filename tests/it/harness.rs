@@ -39,6 +39,10 @@ of        = "page_view.page"
 type      = "text"
 window    = "7d"
 
+[features.sessions_7d]
+aggregate = "sessions"
+window    = "7d"
+
 [labels.buys]
 event  = "purchase"
 within = "24h"

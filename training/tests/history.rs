@@ -228,6 +228,40 @@ fn rows_and_labels_equal_a_naive_recomputation() {
 }
 
 #[test]
+fn a_model_of_session_ends_has_a_row_at_each() {
+    let dir = tempfile::tempdir().expect("folder");
+    let facts = facts(40);
+    let events = write(dir.path(), &facts);
+    let model =
+        "[models.ends]\nlabel = \"large_buy_3d\"\nfeatures = [\"buys_7d\"]\nscore_on = [\"session_end\"]\n";
+    let plan = definitions::compile(&format!("{DEFINITIONS}{model}")).expect("valid definitions");
+    let gap = plan.bounds.session_gap.as_millis();
+    let (dataset, _) = dataset_of(&plan, "ends", &source(events, None));
+    let end = facts.iter().map(|fact| fact.arrival).max().expect("facts");
+
+    let accepted = accepted(&facts);
+    let mut users: Vec<usize> = accepted.keys().copied().collect();
+    users.sort_by_key(|user| format!("user {user}"));
+    let mut expected = Vec::new();
+    for (index, user) in users.iter().enumerate() {
+        let (mut latest, mut due) = (i64::MIN, None::<i64>);
+        let mut ends = Vec::new();
+        for fact in &accepted[user] {
+            ends.extend(due.take_if(|due| *due <= fact.arrival));
+            if fact.time > latest {
+                latest = fact.time;
+                due = Some((latest + gap).max(fact.arrival));
+            }
+        }
+        ends.extend(due);
+        expected.extend(ends.into_iter().filter(|at| at + 3 * DAY <= end).map(|at| (index, at)));
+    }
+    assert!(expected.len() > 1_000, "{} session ends", expected.len());
+    let as_of = dataset.as_of.iter().map(|as_of| as_of.as_millis());
+    assert_eq!(dataset.users.iter().copied().zip(as_of).collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn rows_do_not_know_what_comes_after_them() {
     let dir = tempfile::tempdir().expect("folder");
     let events = write(dir.path(), &facts(20));

@@ -35,7 +35,7 @@ fn the_reference_compiles() {
     std::fs::write(folder.path().join("a.toml"), blocks.collect::<String>()).expect("written");
     let plan = load(folder.path()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(plan.lookups.len(), 1);
-    assert_eq!((plan.features.len(), plan.models.len(), plan.triggers.len()), (6, 2, 2));
+    assert_eq!((plan.features.len(), plan.models.len(), plan.triggers.len()), (13, 2, 3));
 }
 
 #[test]

@@ -20,6 +20,10 @@ aggregate = "decayed"
 of        = "page_view"
 half_life = "90m"
 
+[features.sessions_30d]
+aggregate = "sessions"
+window    = "30d"
+
 [features.spent_a_view]
 expression = "spent / views_7d"
 "#;
@@ -69,7 +73,8 @@ async fn features_are_explained_in_the_order_in_which_they_are_named() {
             purchase(12.5, 1_100_020),
         ])
         .await;
-    let names = ["last_page", "spent_in_session", "spent", "interest", "spent_a_view", "spent"];
+    let names =
+        ["last_page", "spent_in_session", "spent", "interest", "sessions_30d", "spent_a_view", "spent"];
     let profile = server.profiles().get_profile(request(&names)).await.expect("known").into_inner();
 
     let occurrence = |seconds, value| v1::Occurrence { time: at(seconds), value };
@@ -117,6 +122,18 @@ async fn features_are_explained_in_the_order_in_which_they_are_named() {
             }),
         ),
         (
+            "sessions_30d",
+            "sessions",
+            Source::Sessions(v1::CountedSessions {
+                interval: Some(v1::Interval {
+                    after_time: at(1_100_020 - 30 * 86_400),
+                    until_time: at(1_100_020),
+                }),
+                session_count: 2,
+                sessions: profile.sessions.clone(),
+            }),
+        ),
+        (
             "spent_a_view",
             "",
             Source::Expression(v1::ExpressionReads {
@@ -134,6 +151,7 @@ async fn features_are_explained_in_the_order_in_which_they_are_named() {
     });
     assert_eq!(profile.explanations, expected);
     assert_eq!(profile.features["spent_a_view"], number(10.25));
+    assert_eq!(profile.features["sessions_30d"], number(2.0));
 
     let profile = server.profiles().get_profile(request(&[])).await.expect("known").into_inner();
     assert_eq!(profile.explanations, []);

@@ -83,6 +83,23 @@ async fn an_absence_fires_by_the_clock_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_end_is_scored_by_the_clock_alone_also_on_a_restarted_server() {
+    let directory = TestServer::start(&[]).await.stop().await;
+    let at_the_end = DEFINITIONS.replace(r#"score_on = ["page_view"]"#, r#"score_on = ["session_end"]"#);
+    std::fs::write(directory.path().join("definitions.toml"), at_the_end).expect("written");
+    let server = TestServer::start_in(directory, &[]).await;
+    browse(&server, "ada", 1_000_000).await;
+    let server = TestServer::start_in(server.stop().await, &[]).await;
+    let mut firings = subscribe(&server, "crm", "", &[]).await;
+    // Somebody else's event moves the clock.
+    server.accept([event("alan", "page_view", 1_010_000)]).await;
+    let firing = next(&mut firings).await;
+    assert_eq!((firing.user, firing.trigger.as_str()), (user("ada"), "likely_to_buy"));
+    assert_eq!(firing.as_of.expect("always there").time.expect("too").seconds, 1_000_002 + 30 * 60);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_resumes_after_what_it_acknowledged_also_on_a_restarted_server() {
     let server = TestServer::start(&[]).await;
     let mut firings = subscribe(&server, "crm", "", &[]).await;
