@@ -174,7 +174,7 @@ impl Engine<'_> {
         };
         let is_scored = |model: usize| match kind {
             Some(kind) => self.plan.models[model].score_on.iter().any(|selector| selector.matches(kind)),
-            None => profile.is_score_due(self.plan, model, now),
+            None => profile.score_due(self.plan, model).is_some_and(|due| due <= now),
         };
         let scored: Vec<usize> = (0..self.plan.models.len()).filter(|&model| is_scored(model)).collect();
         let bound = match input {

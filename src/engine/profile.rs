@@ -127,11 +127,10 @@ impl Profile {
         rescores.chain(armings).chain(self.session_due).min()
     }
 
-    /// Whether a timer that is due at or before `now` makes the model score.
-    pub fn is_score_due(&self, plan: &Plan, model: usize, now: Timestamp) -> bool {
-        let is_due = |due: Option<Timestamp>| due.is_some_and(|due| due <= now);
-        is_due(self.models[model].next_rescore)
-            || plan.models[model].score_on_session_end && is_due(self.session_due)
+    /// The earliest instant at which a timer makes the model score.
+    pub fn score_due(&self, plan: &Plan, model: usize) -> Option<Timestamp> {
+        let at_session_end = self.session_due.filter(|_| plan.models[model].score_on_session_end);
+        self.models[model].next_rescore.into_iter().chain(at_session_end).min()
     }
 
     /// Starts the models' re-score timers at the user's first input, spread

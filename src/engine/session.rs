@@ -92,7 +92,7 @@ impl Sessions {
     /// without one, how many there ever were.
     pub fn count(&self, window: Option<Millis>, now: Timestamp) -> u64 {
         let forgotten = if window.is_none() { self.forgotten.n_sessions } else { 0 };
-        forgotten + self.within(window, now).len() as u64
+        forgotten.saturating_add(self.within(window, now).len() as u64)
     }
 
     /// Those of them that are kept, by time.

@@ -74,7 +74,7 @@ impl Replay<'_> {
         while let Some(due) = self.profile.next_due().filter(|due| *due <= until) {
             let plan = self.engine.plan;
             let at = self.profile.last_arrival.map_or(due, |last| due.max(last.time));
-            let is_due = |model| self.profile.is_score_due(plan, model, at);
+            let is_due = |model| self.profile.score_due(plan, model).is_some_and(|due| due <= at);
             let scored: Vec<bool> = (0..plan.models.len()).map(is_due).collect();
             self.engine.run_due(self.user, &mut self.profile, due, &mut self.sequence, &mut self.steps);
             for step in self.steps.drain(..) {

@@ -177,10 +177,11 @@ pub fn profile(
             .models
             .iter()
             .zip(&profile.models)
-            .map(|(model, state)| v1::ModelState {
+            .enumerate()
+            .map(|(index, (model, state))| v1::ModelState {
                 model: model.name.to_string(),
                 last_score: Some(state.last_score).filter(|score| !score.is_nan()),
-                next_rescore_time: state.next_rescore.map(timestamp),
+                next_rescore_time: profile.score_due(plan, index).map(timestamp),
             })
             .collect(),
         explanations: Vec::new(),

@@ -6,7 +6,7 @@ use tipoff::proto::v1::value::Kind;
 use tonic::{Code, Streaming};
 
 use super::failure;
-use crate::harness::{DEFINITIONS, TestServer, event, user, with_property};
+use crate::harness::{DEFINITIONS, TestServer, event, profile_of, user, with_property};
 
 type Firings = Streaming<v1::SubscribeResponse>;
 
@@ -90,12 +90,17 @@ async fn a_session_end_is_scored_by_the_clock_alone_also_on_a_restarted_server()
     let server = TestServer::start_in(directory, &[]).await;
     browse(&server, "ada", 1_000_000).await;
     let server = TestServer::start_in(server.stop().await, &[]).await;
+    let end = Some(prost_types::Timestamp { seconds: 1_000_002 + 30 * 60, nanos: 0 });
+    let profile = server.profiles().get_profile(profile_of("ada")).await.expect("known").into_inner();
+    assert_eq!(profile.models[0].next_rescore_time, end);
     let mut firings = subscribe(&server, "crm", "", &[]).await;
     // Somebody else's event moves the clock.
     server.accept([event("alan", "page_view", 1_010_000)]).await;
     let firing = next(&mut firings).await;
     assert_eq!((firing.user, firing.trigger.as_str()), (user("ada"), "likely_to_buy"));
-    assert_eq!(firing.as_of.expect("always there").time.expect("too").seconds, 1_000_002 + 30 * 60);
+    assert_eq!(firing.as_of.expect("always there").time, end);
+    let profile = server.profiles().get_profile(profile_of("ada")).await.expect("known").into_inner();
+    assert_eq!(profile.models[0].next_rescore_time, None, "once");
     server.stop().await;
 }
 
