@@ -235,19 +235,13 @@ impl Engine<'_> {
         Some(Decision { as_of, cause, vector, scores, outcomes })
     }
 
-    /// Every feature as if `event` came at `now`; the profile is not touched.
-    pub fn hypothetical(
-        &self,
-        user: &UserId,
-        profile: &Profile,
-        mut event: Event,
-        now: Timestamp,
-    ) -> vector::Vector {
+    /// The profile as it would be if `event` came at `now`.
+    pub fn supposing(&self, user: &UserId, profile: &Profile, mut event: Event, now: Timestamp) -> Profile {
         let mut profile = profile.clone();
-        let sequence = profile.last_arrival.map_or(0, |last| last.sequence + 1);
+        let sequence = profile.last_arrival.map_or(0, |last| last.sequence.saturating_add(1));
         event.time = event.time.min(now);
         fold_input(self.plan, user, &mut profile, &Input::Event(event), Arrival { time: now, sequence });
-        profile.read(self.plan, now)
+        profile
     }
 }
 
@@ -288,7 +282,8 @@ pub fn fold_decision(plan: &Plan, profile: &mut Profile, decision: &Decision) {
             if let (Some(due), Some(every)) = (state.next_rescore, model.rescore_every)
                 && due <= now
             {
-                state.next_rescore = Some(due.after(every));
+                // At the end of time there is no next one.
+                state.next_rescore = Some(due.after(every)).filter(|next| *next > due);
             }
         }
         profile.session_due = profile.session_due.filter(|due| *due > now);

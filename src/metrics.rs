@@ -4,6 +4,7 @@
 //! so that the hot path looks nothing up; labels are the closed sets of this
 //! code and the names in the definitions, never users or free text.
 
+mod features;
 mod ingest;
 mod lookups;
 mod models;
@@ -16,6 +17,7 @@ mod triggers;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use features::Features;
 pub use ingest::Ingest;
 pub use lookups::Lookups;
 pub use models::Models;
@@ -34,6 +36,7 @@ use register::Register;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    pub features: Features,
     pub ingest: Ingest,
     pub lookups: Lookups,
     pub pipeline: Pipeline,
@@ -49,6 +52,7 @@ impl Metrics {
         let registry = Registry::new();
         let register = Register(&registry);
         Ok(Self {
+            features: Features::new(&register, plan)?,
             ingest: Ingest::new(&register)?,
             lookups: Lookups::new(&register, plan)?,
             pipeline: Pipeline::new(&register, n_workers)?,

@@ -109,7 +109,7 @@ pub struct ScoreRequest {
     pub models: Vec<usize>,
     /// Contributions to return with each score.
     pub n_reasons: usize,
-    /// Whether to return the vector.
+    /// Whether to return the features.
     pub features: bool,
 }
 
@@ -131,8 +131,17 @@ pub struct Scored {
     pub scores: Vec<(Arc<Model>, Score, Vec<Reason>)>,
     /// Models asked for that have no artifact to serve them.
     pub unserved: Vec<usize>,
-    /// Present if features were asked for.
-    pub vector: Option<Vector>,
+    /// Present if they were asked for.
+    pub features: Option<Features>,
+}
+
+/// The features of one user as read.
+#[derive(Debug)]
+pub struct Features {
+    pub vector: Vector,
+    /// Which are estimates, by index into [`Plan::features`]; empty unless
+    /// features were asked for.
+    pub approximate: Vec<bool>,
 }
 
 /// One user's state as of one instant.

@@ -27,6 +27,15 @@ pub fn features_json(features: &BTreeMap<String, v1::FeatureValue>) -> Value {
     features.iter().map(|(name, feature)| (name.clone(), feature_json(feature))).collect::<Map<_, _>>().into()
 }
 
+/// The names of the features that are estimates.
+pub fn approximate(features: &BTreeMap<String, v1::FeatureValue>) -> impl Iterator<Item = &str> {
+    features.iter().filter(|(_, value)| value.approximate).map(|(name, _)| name.as_str())
+}
+
+pub fn print_approximate(features: &BTreeMap<String, v1::FeatureValue>) {
+    table("approximate", approximate(features).map(|name| (name.to_owned(), json!("beyond the exact rows"))));
+}
+
 pub fn feature_json(feature: &v1::FeatureValue) -> Value {
     match &feature.value {
         Some(v1::feature_value::Value::Number(number)) => json!(number),

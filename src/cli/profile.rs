@@ -8,7 +8,9 @@ use anyhow::Result;
 use indicatif::HumanDuration;
 use serde_json::{Value, json};
 
-use super::print::{as_of_json, count, features_json, table, time_json, value_json};
+use super::print::{
+    approximate, as_of_json, count, features_json, print_approximate, table, time_json, value_json,
+};
 use crate::client::{Connect, explain, user};
 use crate::proto::v1;
 
@@ -42,7 +44,7 @@ pub async fn run(args: Args) -> Result<()> {
             "first_seen": time_json(profile.first_seen_time.as_ref()),
             "last_seen": time_json(profile.last_seen_time.as_ref()),
             "features": features_json(&profile.features),
-            "approximate": approximate(&profile).collect::<Vec<_>>(),
+            "approximate": approximate(&profile.features).collect::<Vec<_>>(),
             "traits": traits.collect::<serde_json::Map<_, _>>(),
             "sessions": profile.sessions.iter().map(session_json).collect::<Vec<_>>(),
             "triggers": profile.triggers.iter().map(trigger_json).collect::<Vec<_>>(),
@@ -62,7 +64,7 @@ pub async fn run(args: Args) -> Result<()> {
     if let Value::Object(features) = features_json(&profile.features) {
         table("features", features.into_iter());
     }
-    table("approximate", approximate(&profile).map(|name| (name.to_owned(), json!("beyond the exact rows"))));
+    print_approximate(&profile.features);
     table("traits", traits);
     let sessions = profile.sessions.iter().take(SHOWN_SESSIONS).map(session_row);
     table("latest sessions", sessions);
@@ -80,11 +82,6 @@ pub async fn run(args: Args) -> Result<()> {
         table(&explained.feature, explanation::rows(explained).into_iter());
     }
     Ok(())
-}
-
-fn approximate(profile: &v1::GetProfileResponse) -> impl Iterator<Item = &str> {
-    let features = profile.features.iter();
-    features.filter(|(_, value)| value.approximate).map(|(name, _)| name.as_str())
 }
 
 fn session_row(session: &v1::Session) -> (String, Value) {

@@ -4,7 +4,9 @@ use anyhow::{Result, anyhow};
 use serde_json::json;
 
 use super::outcome::usage;
-use super::print::{as_of_json, features_json, reasons_text, score_json, table};
+use super::print::{
+    approximate, as_of_json, features_json, print_approximate, reasons_text, score_json, table,
+};
 use crate::client::{Connect, explain, user};
 use crate::event_file::typing;
 use crate::proto::v1;
@@ -56,6 +58,7 @@ pub async fn run(args: Args) -> Result<()> {
             "known": reply.known,
             "scores": reply.scores.iter().map(score_json).collect::<Vec<_>>(),
             "features": features_json(&reply.features),
+            "approximate": approximate(&reply.features).collect::<Vec<_>>(),
         });
         println!("{reply}");
         return Ok(());
@@ -77,6 +80,7 @@ pub async fn run(args: Args) -> Result<()> {
     if let serde_json::Value::Object(features) = features_json(&reply.features) {
         table("features", features.into_iter());
     }
+    print_approximate(&reply.features);
     Ok(())
 }
 

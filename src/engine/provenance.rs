@@ -96,8 +96,7 @@ impl Profile {
         if let Aggregate::Decayed { decay } = aggregate {
             return Explanation::Decayed { half_life: series_plan.decays[decay].half_life };
         }
-        let mut reads = series_plan.reads.iter().flat_map(|reads| &reads.features);
-        let column = reads.find(|read| read.slot == feature.slot).and_then(|read| read.column);
+        let column = column_of(series_plan, feature);
         let source =
             self.series[series].as_deref().map(|series| Source { series, plan: series_plan, column });
         if window == Window::Lifetime {
@@ -119,25 +118,46 @@ impl Profile {
 }
 
 impl Profile {
-    /// Whether the feature's window reaches back to events or sessions that are
-    /// not kept one by one any more, or it reads such a feature.
-    pub fn is_approximate(&self, plan: &Plan, feature: &FeaturePlan, now: Timestamp) -> bool {
+    /// Which features are estimates as of `now`, by index into
+    /// [`Plan::features`]: those whose window reaches back to events or sessions
+    /// that are not kept one by one any more, counts of too many distinct
+    /// values, and the expressions that read such a feature.
+    pub fn approximate(&self, plan: &Plan, now: Timestamp) -> Vec<bool> {
         let as_of = AsOf { now, sessions: &self.sessions, bounds: plan.bounds };
-        match &feature.kind {
-            FeatureKind::Aggregate { series, window, .. } => {
-                let series = self.series[*series].as_deref();
-                let is_cut = || match bounds(*window, as_of) {
-                    Some(Bounds::Session(session)) => self.sessions.is_cut(&session, plan.bounds),
-                    Some(Bounds::Sliding { .. }) | None => false,
-                };
-                series.is_some_and(|series| series.window(*window, as_of).is_approximate()) || is_cut()
-            }
-            FeatureKind::Sessions { window } => self.sessions.is_approximate(*window, now),
-            FeatureKind::Expression(_) => {
-                feature.reads.iter().any(|&read| self.is_approximate(plan, &plan.features[read], now))
-            }
+        let mut approximate: Vec<bool> = Vec::with_capacity(plan.features.len());
+        for feature in &plan.features {
+            approximate.push(match feature.kind {
+                FeatureKind::Aggregate { series, aggregate, window } => {
+                    let is_cut = match bounds(window, as_of) {
+                        Some(Bounds::Session(session)) => self.sessions.is_cut(&session, plan.bounds),
+                        Some(Bounds::Sliding { .. }) | None => false,
+                    };
+                    let series_plan = &plan.series[series];
+                    is_cut
+                        || self.series[series].as_deref().is_some_and(|series| {
+                            let column = column_of(series_plan, feature);
+                            series.is_approximate(series_plan, aggregate, column, window, as_of)
+                        })
+                }
+                FeatureKind::Sessions { window } => self.sessions.is_approximate(window, now),
+                // They come after what they read.
+                FeatureKind::Expression(_) => feature.reads.iter().any(|&read| approximate[read]),
+            });
         }
+        approximate
     }
+
+    /// Whether some feature may be an estimate: cheap, and false for nearly every user.
+    pub fn may_be_approximate(&self, plan: &Plan, now: Timestamp) -> bool {
+        self.series.iter().flatten().any(|series| series.may_be_approximate())
+            || self.sessions.may_be_approximate(plan.bounds, plan.sessions, now)
+    }
+}
+
+/// The column that an aggregate is taken of; none: of the events themselves.
+fn column_of(plan: &SeriesPlan, feature: &FeaturePlan) -> Option<usize> {
+    let mut reads = plan.reads.iter().flat_map(|reads| &reads.features);
+    reads.find(|read| read.slot == feature.slot).and_then(|read| read.column)
 }
 
 fn bounds(window: Window, as_of: AsOf<'_>) -> Option<Bounds> {
@@ -177,7 +197,7 @@ impl Source<'_> {
             sum: numbers.map(|numbers| numbers.sum.value()),
             least: numbers.map(|numbers| numbers.least),
             greatest: numbers.map(|numbers| numbers.greatest),
-            n_distinct: lifetime.distinct.as_ref().map(|keys| keys.len() as u64),
+            n_distinct: lifetime.distinct.as_ref().map(|distinct| distinct.n()),
         }
     }
 

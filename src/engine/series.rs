@@ -5,7 +5,9 @@
 //! depends on the set of accepted events and not on the order they came in.
 //! Few rows are read one by one; of more there is an [`index`].
 
+mod approximate;
 mod decay;
+mod hyperloglog;
 mod index;
 mod lifetime;
 mod part;
@@ -18,9 +20,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use decay::Decay;
-use index::{ColumnIndex, NO_NUMBER};
-pub use index::{NO_KEY, Totals};
-pub use lifetime::{Edge, Lifetime, Numbers};
+use index::ColumnIndex;
+pub use index::{NO_KEY, NO_NUMBER, Totals};
+pub use lifetime::{Distinct, Edge, Lifetime, Numbers};
 use part::Part;
 use rows::{BLOCK, Rows, time_cell};
 pub use sketch::SlidingSketch;
@@ -35,6 +37,8 @@ use super::time::{Millis, Timestamp};
 
 /// Numbers beyond are missing, so that no sum of squares of any user overflows.
 pub const MAX_MAGNITUDE: f64 = 1e140;
+/// Numbers nearer to zero are zero, so that no square and no decayed term underflows.
+pub const MIN_MAGNITUDE: f64 = 1e-140;
 
 /// One user's part of a series.
 #[derive(Clone, Debug)]
@@ -123,7 +127,7 @@ impl Series {
         for (lifetime, lifetime_plan) in self.lifetimes.iter_mut().zip(&plan.lifetimes) {
             let kind = lifetime_plan.column.map(|column| plan.columns[column].kind);
             let cell = lifetime_plan.column.map_or(0, |column| cell(plan, column, event));
-            lifetime.insert(lifetime_plan, kind, Edge { time, uid, cell });
+            lifetime.insert(lifetime_plan, kind, Edge { time, uid, cell }, plan.exact_rows);
         }
         for (decay, decay_plan) in self.decays.iter_mut().zip(&plan.decays) {
             let term = decay_plan.column.map_or(1.0, |column| f64::from_bits(cell(plan, column, event)));
@@ -417,11 +421,6 @@ impl Slice {
     fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.tiles.is_none()
     }
-
-    /// Whether it reaches back to events that are not kept one by one any more.
-    pub fn is_approximate(&self) -> bool {
-        self.tiles.is_some()
-    }
 }
 
 /// Where a uid stands among those of the same instant: by arrival if minted.
@@ -433,11 +432,11 @@ fn cell(plan: &SeriesPlan, column: usize, event: &BoundEvent<'_>) -> u64 {
     let column = &plan.columns[column];
     let value = event.property(column.property);
     match column.kind {
-        ColumnKind::Number => {
-            let number = value.and_then(Value::as_number).filter(|number| number.abs() <= MAX_MAGNITUDE);
-            // One zero, so that equal numbers have equal bits.
-            number.map_or(NO_NUMBER, |number| (number + 0.0).to_bits())
-        }
+        ColumnKind::Number => match value.and_then(Value::as_number) {
+            Some(number) if number.abs() < MIN_MAGNITUDE => 0.0_f64.to_bits(),
+            Some(number) if number.abs() <= MAX_MAGNITUDE => number.to_bits(),
+            _ => NO_NUMBER,
+        },
         ColumnKind::Key => value.map_or(NO_KEY, key_of),
     }
 }

@@ -119,6 +119,13 @@ impl Sessions {
         }
     }
 
+    /// Whether some count may not be exact, or some session be cut.
+    pub fn may_be_approximate(&self, bounds: TimeBounds, plan: SessionPlan, now: Timestamp) -> bool {
+        self.forgotten.n_strays > 0
+            || self.is_approximate(Some(plan.longest_window), now)
+            || self.sessions.front().is_some_and(|oldest| self.is_cut(oldest, bounds))
+    }
+
     /// The event time of the latest event.
     pub fn last_end(&self) -> Option<Timestamp> {
         self.sessions.back().map(|session| session.end)

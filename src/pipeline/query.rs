@@ -1,12 +1,12 @@
 //! Reads: a vector is copied under the map's lock, and scored outside it.
 
-use super::{PipelineHandle, ProfileView, ScoreRequest, Scored};
+use super::{Features, PipelineHandle, ProfileView, ScoreRequest, Scored};
 use crate::engine::Engine;
 use crate::engine::event::{Event, UserId};
 use crate::engine::model::Models;
+use crate::engine::plan::Plan;
 use crate::engine::profile::Profile;
 use crate::engine::time::{Arrival, Timestamp};
-use crate::engine::vector::Vector;
 use crate::metrics::Metrics;
 
 impl PipelineHandle {
@@ -19,18 +19,21 @@ impl PipelineHandle {
         let models = shared.models.load();
         let engine = Engine { plan: &shared.plan, models: &models };
         let now = shared.clock.now();
-        let read = |profile: Option<&Profile>| {
+        let read_now = |profile: Option<&Profile>| {
             let known = profile.is_some();
             let profile = profile.unwrap_or(&shared.unknown);
             let as_of = as_of(profile, now);
-            let vector = match hypothetical {
-                Some(event) => engine.hypothetical(user, profile, event, as_of.time),
-                None => profile.read(&shared.plan, as_of.time),
+            let features = match hypothetical {
+                Some(event) => {
+                    let supposed = engine.supposing(user, profile, event, as_of.time);
+                    read(&shared.plan, &supposed, as_of, request, &shared.metrics)
+                }
+                None => read(&shared.plan, profile, as_of, request, &shared.metrics),
             };
-            (known, as_of, vector)
+            (known, as_of, features)
         };
-        let (known, as_of, vector) = shared.profiles.read(user, read);
-        scored(&models, request, as_of, known, vector, &shared.metrics)
+        let (known, as_of, features) = shared.profiles.read(user, read_now);
+        scored(&models, request, as_of, known, features, &shared.metrics)
     }
 
     /// The user's state as of now, or of their last arrival if that is later;
@@ -43,13 +46,28 @@ impl PipelineHandle {
     }
 }
 
-/// Scores a vector that was read already.
+/// Reads a user's features to score them.
+pub(super) fn read(
+    plan: &Plan,
+    profile: &Profile,
+    as_of: Arrival,
+    request: &ScoreRequest,
+    metrics: &Metrics,
+) -> Features {
+    metrics.features.read(plan, profile, as_of.time, 1);
+    Features {
+        vector: profile.read(plan, as_of.time),
+        approximate: if request.features { profile.approximate(plan, as_of.time) } else { Vec::new() },
+    }
+}
+
+/// Scores features that were read already.
 pub(super) fn scored(
     models: &Models,
     request: &ScoreRequest,
     as_of: Arrival,
     known: bool,
-    vector: Vector,
+    features: Features,
     metrics: &Metrics,
 ) -> Scored {
     let (mut scores, mut unserved) = (Vec::with_capacity(request.models.len()), Vec::new());
@@ -58,17 +76,17 @@ pub(super) fn scored(
             Some(model) => {
                 let reasons = match request.n_reasons {
                     0 => Vec::new(),
-                    top => model.reasons(&vector, top),
+                    top => model.reasons(&features.vector, top),
                 };
                 let timer = metrics.models.score_seconds[index].start_timer();
-                let score = model.score(index, &vector);
+                let score = model.score(index, &features.vector);
                 timer.observe_duration();
                 scores.push((model.clone(), score, reasons));
             }
             None => unserved.push(index),
         }
     }
-    Scored { as_of, known, scores, unserved, vector: request.features.then_some(vector) }
+    Scored { as_of, known, scores, unserved, features: request.features.then_some(features) }
 }
 
 fn as_of(profile: &Profile, now: Timestamp) -> Arrival {

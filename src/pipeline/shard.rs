@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::idle::Idle;
 use super::profiles::Before;
-use super::query::scored;
+use super::query::{read, scored};
 use super::router::WorkerQueue;
 use super::timers::Timers;
 use super::{Error, Incoming, Parts, Profiles, Reply, ScoreRequest, Submitted};
@@ -293,10 +293,11 @@ impl Shard {
             };
             let wanted = match (acceptance, score) {
                 (Acceptance::Accepted(as_of), Some(request)) => {
-                    Some((request, as_of, profile.read(engine.plan, as_of.time)))
+                    Some((request, as_of, read(engine.plan, profile, as_of, request, metrics)))
                 }
                 _ => None,
             };
+            count_decisions(engine.plan, profile, &steps, metrics);
             metrics.triggers.armings_refused.inc_by(std::mem::take(&mut profile.armings_refused));
             Ok((acceptance, wanted, profile.next_due()))
         };
@@ -305,7 +306,7 @@ impl Shard {
         let (acceptance, wanted, due) = answer?;
         self.timers.set(&user, due);
         let scored = wanted
-            .map(|(request, as_of, vector)| scored(models, request, as_of, true, vector, &self.metrics));
+            .map(|(request, as_of, features)| scored(models, request, as_of, true, features, &self.metrics));
         self.record(&user, virtual_shard, steps, group);
         Ok(Submitted { acceptance, scored })
     }
@@ -322,6 +323,7 @@ impl Shard {
             let (next, before) = self.profiles.change(&user, self.turn, |profile| {
                 let engine = Engine { plan: &self.plan, models: &models };
                 engine.run_due(&user, profile, due, sequence, &mut steps);
+                count_decisions(&self.plan, profile, &steps, &self.metrics);
                 profile.next_due()
             });
             self.watch_changed(&user, before);
@@ -454,6 +456,14 @@ impl Shard {
             }
             self.send(Group::default(), views, |_| {});
         }
+    }
+}
+
+/// Counts the vectors that steps of the profile, just made, were decided on.
+fn count_decisions(plan: &Plan, profile: &Profile, steps: &[Step], metrics: &Metrics) {
+    let n = steps.iter().filter(|step| step.decision.is_some()).count();
+    if let Some(last) = profile.last_arrival {
+        metrics.features.read(plan, profile, last.time, n);
     }
 }
 

@@ -130,8 +130,10 @@ impl Events {
                 .iter()
                 .map(|(model, score, reasons)| model_score(model, score, reasons))
                 .collect();
-            result.features =
-                scored.vector.map(|vector| features(pipeline.plan(), &vector)).unwrap_or_default();
+            result.features = scored
+                .features
+                .map(|read| features(pipeline.plan(), &read.vector, &read.approximate))
+                .unwrap_or_default();
         }
         result
     }

@@ -36,7 +36,7 @@ impl Profiles {
             .profile(&user)
             .ok_or_else(|| Refusal::new(Reason::UserUnknown, "nothing was ever heard of this user"))?;
         let mut reply = convert::profile(plan, &user, &view.profile, &view.vector, view.as_of);
-        let explain = |feature| convert::explanation(plan, feature, &view);
+        let explain = |feature| convert::explanation(plan, feature, &view, &reply.features);
         reply.explanations = explained.into_iter().map(explain).collect();
         Ok(reply)
     }

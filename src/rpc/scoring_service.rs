@@ -46,7 +46,10 @@ impl Scoring {
                 .iter()
                 .map(|(model, score, reasons)| model_score(model, score, reasons))
                 .collect(),
-            features: scored.vector.map(|vector| features(pipeline.plan(), &vector)).unwrap_or_default(),
+            features: scored
+                .features
+                .map(|read| features(pipeline.plan(), &read.vector, &read.approximate))
+                .unwrap_or_default(),
         })
     }
 

@@ -9,8 +9,8 @@ use crate::engine::session::{Forgotten, Session, Sessions};
 use crate::engine::time::Arrival;
 use crate::engine::trigger::{Arming, TriggerState};
 
-/// 3: with session ends, and sessions that were forgotten. Views of another version are rebuilt from the log.
-const VERSION: u8 = 3;
+/// 4: with sketches of lifetimes' keys. Views of another version are rebuilt from the log.
+const VERSION: u8 = 4;
 
 /// The bytes of a profile laid out by the plan it was folded under.
 pub fn encode_profile(plan: &Plan, profile: &Profile) -> Vec<u8> {

@@ -4,8 +4,16 @@ use super::bytes::{Error, Reader, Writer};
 use crate::engine::exact_sum::{ExactSum, Fixed};
 use crate::engine::plan::{ColumnKind, ColumnPlan, SeriesPlan};
 use crate::engine::series::{
-    Decay, Edge, Lifetime, Numbers, Series, SlidingSketch, SumOfSquares, Tile, TileColumn, Tiles, Totals,
+    Decay, Distinct, Edge, Lifetime, MAX_MAGNITUDE, NO_NUMBER, Numbers, Series, SlidingSketch, SumOfSquares,
+    Tile, TileColumn, Tiles, Totals,
 };
+
+/// More events than any user has.
+const MAX_EVENTS: u64 = 1 << 40;
+/// Beyond what so many numbers, or their squares, may sum to: a deviation of
+/// less is finite.
+const MAX_SUM: f64 = 1e153;
+const MAX_SUM_OF_SQUARES: f64 = 1e293;
 
 /// The cell of 1970-01-01: times after it are small differences to it.
 const YEAR_1970: u64 = 1 << 63;
@@ -62,7 +70,7 @@ pub(super) fn read_series(from: &mut Reader<'_>, plan: &SeriesPlan) -> Result<Se
     let decays = plan
         .decays
         .iter()
-        .map(|_| Ok(Decay::from_parts(from.i64("landmark")?, read_sum(from)?)))
+        .map(|_| Ok(Decay::from_parts(from.i64("landmark")?, read_sum(from, MAX_SUM)?)))
         .collect::<Result<_, Error>>()?;
     Ok(Series::from_parts(plan, &columns, tiles, texts, lifetimes, decays))
 }
@@ -83,7 +91,11 @@ fn write_cell(out: &mut Writer, kind: ColumnKind, cell: u64) {
 
 fn read_cell(from: &mut Reader<'_>, kind: ColumnKind) -> Result<u64, Error> {
     match kind {
-        ColumnKind::Number => from.varint("number").map(u64::swap_bytes),
+        ColumnKind::Number => {
+            let cell = from.varint("number")?.swap_bytes();
+            let is_valid = cell == NO_NUMBER || f64::from_bits(cell).abs() <= MAX_MAGNITUDE;
+            is_valid.then_some(cell).ok_or_else(|| from.invalid("number"))
+        }
         ColumnKind::Key => from.u64("key"),
     }
 }
@@ -115,7 +127,7 @@ fn write_tiles(out: &mut Writer, plan: &SeriesPlan, tiles: &Tiles) {
 }
 
 fn read_tiles(from: &mut Reader<'_>, plan: &SeriesPlan) -> Result<Tiles, Error> {
-    let tiles = from.list("tiles", |from| {
+    let tiles: Vec<Tile> = from.list("tiles", |from| {
         Ok(Tile {
             first: from.time("tile")?,
             last: from.time("tile")?,
@@ -127,13 +139,17 @@ fn read_tiles(from: &mut Reader<'_>, plan: &SeriesPlan) -> Result<Tiles, Error> 
                 .collect::<Result<_, _>>()?,
         })
     })?;
+    if tiles.is_empty() {
+        return Err(from.invalid("list of tiles"));
+    }
     let sketches = plan.columns.iter().map(|plan| {
         if !plan.distinct {
             return Ok(None);
         }
         let registers = 0..SlidingSketch::N_REGISTERS;
         let registers = registers.map(|_| from.list("register", |from| from.varint("register")));
-        Ok(SlidingSketch::from_registers(registers.collect::<Result<_, Error>>()?))
+        let registers = registers.collect::<Result<_, Error>>()?;
+        SlidingSketch::from_registers(registers).map(Some).ok_or_else(|| from.invalid("sketch"))
     });
     Ok(Tiles { tiles, sketches: sketches.collect::<Result<_, Error>>()? })
 }
@@ -174,9 +190,16 @@ fn write_lifetime(out: &mut Writer, lifetime: &Lifetime, numbers: bool, distinct
         out.f64(numbers.greatest);
     }
     if distinct {
-        let keys = lifetime.distinct.as_deref();
-        out.varint(keys.map_or(0, |keys| keys.len() as u64));
-        keys.into_iter().flatten().for_each(|key| out.u64(*key));
+        match lifetime.distinct.as_deref().unwrap_or(&Distinct::default()) {
+            Distinct::Exact(keys) => {
+                out.bool(false);
+                out.list(keys.iter(), |out, key| out.u64(*key));
+            }
+            Distinct::Sketched(registers) => {
+                out.bool(true);
+                out.list(registers.iter(), |out, rank| out.u8(*rank));
+            }
+        }
     }
 }
 
@@ -185,20 +208,31 @@ fn read_lifetime(from: &mut Reader<'_>, numbers: bool, distinct: bool) -> Result
     if lifetime.n == 0 {
         return Ok(lifetime);
     }
+    if lifetime.n > MAX_EVENTS {
+        return Err(from.invalid("number of events"));
+    }
     let mut edge = || Ok(Edge { time: from.time("edge")?, uid: from.u64("edge")?, cell: from.u64("edge")? });
     (lifetime.first, lifetime.last) = (edge()?, edge()?);
     if numbers {
         lifetime.numbers = Some(Box::new(Numbers {
-            sum: read_sum(from)?,
-            squares: read_sum(from)?,
+            sum: read_sum(from, MAX_SUM)?,
+            squares: read_sum(from, MAX_SUM_OF_SQUARES)?,
             least: from.f64("least")?,
             greatest: from.f64("greatest")?,
         }));
     }
     if distinct {
-        lifetime.distinct = Some(Box::new(from.list("keys", |from| from.u64("key"))?));
+        lifetime.distinct = Some(Box::new(read_distinct(from)?));
     }
     Ok(lifetime)
+}
+
+fn read_distinct(from: &mut Reader<'_>) -> Result<Distinct, Error> {
+    if !from.bool("distinct keys")? {
+        return from.list("keys", |from| from.u64("key")).map(Distinct::Exact);
+    }
+    let registers: Vec<u8> = from.list("registers", |from| from.u8("register"))?;
+    Distinct::from_registers(&registers).ok_or_else(|| from.invalid("sketch"))
 }
 
 fn write_sum(out: &mut Writer, sum: &ExactSum) {
@@ -206,12 +240,10 @@ fn write_sum(out: &mut Writer, sum: &ExactSum) {
     out.list(sum.wide().iter(), |out, part| out.f64(*part));
 }
 
-fn read_sum(from: &mut Reader<'_>) -> Result<ExactSum, Error> {
+/// A sum of magnitude at most `max`.
+fn read_sum(from: &mut Reader<'_>, max: f64) -> Result<ExactSum, Error> {
     let fixed = Fixed(from.u128("sum")? as i128);
     let wide: Vec<f64> = from.list("sum", |from| from.f64("sum"))?;
-    if wide.iter().all(|part| part.is_finite()) {
-        Ok(ExactSum::from_parts(fixed, wide))
-    } else {
-        Err(from.invalid("finite number"))
-    }
+    let is_valid = wide.iter().all(|part| part.abs() <= max);
+    is_valid.then(|| ExactSum::from_parts(fixed, wide)).ok_or_else(|| from.invalid("sum"))
 }

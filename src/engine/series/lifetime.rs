@@ -1,6 +1,8 @@
 //! Aggregates over every event there ever was.
 
-use std::collections::BTreeSet;
+mod distinct;
+
+pub use distinct::Distinct;
 
 use super::index::{NO_KEY, NO_NUMBER};
 use super::{Reading, mean_gap_seconds, seconds_between};
@@ -17,8 +19,8 @@ pub struct Lifetime {
     pub last: Edge,
     /// Of a column of numbers.
     pub numbers: Option<Box<Numbers>>,
-    /// Keys, kept only if a feature reads how many are distinct.
-    pub distinct: Option<Box<BTreeSet<u64>>>,
+    /// Kept only if a feature reads how many keys are distinct.
+    pub distinct: Option<Box<Distinct>>,
 }
 
 /// The first or the last event, in canonical order.
@@ -44,8 +46,9 @@ impl Default for Numbers {
 }
 
 impl Lifetime {
-    /// `cell` is that of the column, or anything if the events themselves are counted.
-    pub fn insert(&mut self, plan: &LifetimePlan, kind: Option<ColumnKind>, edge: Edge) {
+    /// The edge's cell is that of the column, or anything if the events
+    /// themselves are counted. Distinct keys are exact up to `max_exact`.
+    pub fn insert(&mut self, plan: &LifetimePlan, kind: Option<ColumnKind>, edge: Edge, max_exact: usize) {
         let is_missing = match kind {
             None => false,
             Some(ColumnKind::Number) => edge.cell == NO_NUMBER,
@@ -66,10 +69,15 @@ impl Lifetime {
                 self.numbers.get_or_insert_default().add(f64::from_bits(edge.cell), plan.squares);
             }
             Some(ColumnKind::Key) if plan.distinct => {
-                self.distinct.get_or_insert_default().insert(edge.cell);
+                self.distinct.get_or_insert_default().insert(edge.cell, max_exact);
             }
             _ => {}
         }
+    }
+
+    /// Whether its distinct keys are an estimate.
+    pub fn is_approximate(&self) -> bool {
+        self.distinct.as_ref().is_some_and(|distinct| distinct.is_approximate())
     }
 
     pub fn read(&self, aggregate: Aggregate, now: Timestamp) -> Reading {
@@ -88,7 +96,7 @@ impl Lifetime {
                 Some(numbers) => ExactSum::deviation(&numbers.sum, &numbers.squares, self.n),
                 None => f64::NAN,
             },
-            Aggregate::Distinct => self.distinct.as_ref().map_or(0.0, |keys| keys.len() as f64),
+            Aggregate::Distinct => self.distinct.as_ref().map_or(0.0, |distinct| distinct.n() as f64),
             Aggregate::First => return Reading::Cell(self.first.cell),
             Aggregate::Last => return Reading::Cell(self.last.cell),
             Aggregate::TimeSinceFirst => seconds_between(self.first.time, now),

@@ -1,5 +1,6 @@
 //! How many distinct keys there are in a window, roughly.
 
+use super::hyperloglog::{self, max_rank};
 use super::index::NO_KEY;
 use super::rows::time_of;
 use crate::engine::time::Timestamp;
@@ -20,9 +21,12 @@ pub struct SlidingSketch {
     registers: Box<[Vec<u64>]>,
 }
 
+/// The latest time that fits beside a rank, in milliseconds.
+const MAX_TIME: i64 = (1 << (u64::BITS - RANK_BITS)) - 1;
+
 fn pack(time: Timestamp, rank: u64) -> u64 {
-    // Times of events lie between 1970 and the year 10,000: 48 bits. Windows may begin before.
-    (time.as_millis().max(0) as u64) << RANK_BITS | rank
+    // Events lie between 1970 and the year 10,000, in 48 bits; windows may begin before.
+    (time.as_millis().clamp(0, MAX_TIME) as u64) << RANK_BITS | rank
 }
 
 fn rank(entry: u64) -> u64 {
@@ -53,8 +57,8 @@ impl SlidingSketch {
         if key == NO_KEY {
             return;
         }
-        let register = &mut self.registers[(key >> (u64::BITS - INDEX_BITS)) as usize];
-        let new_rank = u64::from((key << INDEX_BITS | 1 << (INDEX_BITS - 1)).leading_zeros()) + 1;
+        let (register, new_rank) = hyperloglog::place(key, INDEX_BITS);
+        let (register, new_rank) = (&mut self.registers[register], u64::from(new_rank));
         let entry = pack(time, new_rank);
         let at = register.partition_point(|&other| other >> RANK_BITS < entry >> RANK_BITS);
         if register[at..].first().is_some_and(|&later| rank(later) >= new_rank) {
@@ -70,30 +74,24 @@ impl SlidingSketch {
 
     /// The estimate of distinct keys after `time`.
     pub fn count_after(&self, time: Timestamp) -> f64 {
-        let (mut sum, mut n_empty) = (0.0, 0);
-        for register in &self.registers {
-            let first = register.partition_point(|&entry| entry <= pack(time, u64::MAX >> (64 - RANK_BITS)));
-            match register.get(first) {
-                Some(&entry) => sum += f64::from_bits((1_023 - rank(entry)) << 52),
-                None => {
-                    n_empty += 1;
-                    sum += 1.0;
-                }
-            }
-        }
-        const M: f64 = SlidingSketch::N_REGISTERS as f64;
-        // Flajolet et al., "HyperLogLog", 2007: its constant, and linear counting of few.
-        let estimate = 0.7213 / (1.0 + 1.079 / M) * M * M / sum;
-        if estimate <= 2.5 * M && n_empty > 0 { M * (M / f64::from(n_empty)).ln() } else { estimate }
+        let until = pack(time, u64::MAX >> (64 - RANK_BITS));
+        let greatest = |register: &Vec<u64>| {
+            // Ranks descend: the first that is later is the greatest.
+            let first = register.partition_point(|&entry| entry <= until);
+            register.get(first).map_or(0, |&entry| rank(entry) as u8)
+        };
+        hyperloglog::estimate(self.registers.iter().map(greatest), INDEX_BITS)
     }
 
     pub fn registers(&self) -> &[Vec<u64>] {
         &self.registers
     }
 
-    /// Rebuilds a sketch; none if there is another number of registers.
+    /// Rebuilds a sketch; none if these are no registers of one.
     pub fn from_registers(registers: Vec<Vec<u64>>) -> Option<Self> {
-        (registers.len() == Self::N_REGISTERS).then(|| Self { registers: registers.into() })
+        let has_rank = |entry: &u64| (1..=u64::from(max_rank(INDEX_BITS))).contains(&rank(*entry));
+        let is_valid = registers.len() == Self::N_REGISTERS && registers.iter().flatten().all(has_rank);
+        is_valid.then(|| Self { registers: registers.into() })
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a feature's value is made of.
 
-use super::reply::{feature_value, session, timestamp};
+use std::collections::BTreeMap;
+
+use super::reply::{session, timestamp};
 use crate::engine::event::Value;
 use crate::engine::plan::{FeatureKind, FeaturePlan, Plan};
 use crate::engine::provenance::{Bounds, Explanation, Occurrence, Totals};
@@ -8,11 +10,17 @@ use crate::engine::time::Timestamp;
 use crate::pipeline::ProfileView;
 use crate::proto::v1;
 
-pub fn explanation(plan: &Plan, feature: &FeaturePlan, view: &ProfileView) -> v1::Explanation {
+/// What a feature is made of; `values` are those of all features of the view.
+pub fn explanation(
+    plan: &Plan,
+    feature: &FeaturePlan,
+    view: &ProfileView,
+    values: &BTreeMap<String, v1::FeatureValue>,
+) -> v1::Explanation {
     use v1::explanation::Source;
 
     let now = view.as_of.time;
-    let value = |feature: &FeaturePlan| feature_value(feature, &view.vector);
+    let value = |feature: &FeaturePlan| values.get(&*feature.name).cloned().unwrap_or_default();
     let source = match view.profile.explain(plan, feature, now) {
         Explanation::Window { bounds, n_events, latest } => Source::Window(v1::WindowEvents {
             bounds: bounds.map(|bounds| self::bounds(plan, bounds, now)),

@@ -53,27 +53,15 @@ pub fn value(value: &Value) -> v1::Value {
     }
 }
 
-/// Every feature of the vector by name.
-pub fn features(plan: &Plan, vector: &Vector) -> BTreeMap<String, v1::FeatureValue> {
-    let named = |feature: &FeaturePlan| (feature.name.to_string(), feature_value(feature, vector));
-    plan.features.iter().map(named).collect()
-}
-
-/// The same, told which of them are approximate.
-fn features_of(
-    plan: &Plan,
-    profile: &Profile,
-    vector: &Vector,
-    now: Timestamp,
-) -> BTreeMap<String, v1::FeatureValue> {
-    let named = |feature: &FeaturePlan| {
-        let approximate = profile.is_approximate(plan, feature, now);
+/// Every feature of the vector by name; `approximate` says which are, by index.
+pub fn features(plan: &Plan, vector: &Vector, approximate: &[bool]) -> BTreeMap<String, v1::FeatureValue> {
+    let named = |(feature, &approximate): (&FeaturePlan, &bool)| {
         (feature.name.to_string(), v1::FeatureValue { approximate, ..feature_value(feature, vector) })
     };
-    plan.features.iter().map(named).collect()
+    plan.features.iter().zip(approximate).map(named).collect()
 }
 
-pub(super) fn feature_value(feature: &FeaturePlan, vector: &Vector) -> v1::FeatureValue {
+fn feature_value(feature: &FeaturePlan, vector: &Vector) -> v1::FeatureValue {
     use v1::feature_value::Value;
 
     let value = match feature.slot {
@@ -164,7 +152,7 @@ pub fn profile(
         event_count: profile.n_events,
         first_seen_time: profile.first_arrival.map(timestamp),
         last_seen_time: profile.last_arrival.map(|last| timestamp(last.time)),
-        features: features_of(plan, profile, vector, now.time),
+        features: features(plan, vector, &profile.approximate(plan, now.time)),
         traits: profile.traits.iter().map(|(name, trait_)| (name.to_string(), value(trait_))).collect(),
         sessions: profile.sessions.latest().map(|kept| session(plan, kept, now.time)).collect(),
         triggers: plan

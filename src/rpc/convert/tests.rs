@@ -283,7 +283,10 @@ fn features_carry_their_type_and_say_what_is_missing() {
         ("is_new", known(Feature::Bool(true))),
         ("mean", missing),
     ];
-    assert_eq!(features(&plan, &vector), expected.map(|(name, value)| (name.to_owned(), value)).into());
+    assert_eq!(
+        features(&plan, &vector, &[false; 5]),
+        expected.map(|(name, value)| (name.to_owned(), value)).into()
+    );
 }
 
 #[test]

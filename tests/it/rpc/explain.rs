@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use prost_types::Timestamp;
 use tipoff::proto::v1;
 use tipoff::proto::v1::explanation::Source;
@@ -8,6 +10,7 @@ use tonic_types::StatusExt;
 
 use super::failure;
 use crate::harness::{DEFINITIONS, TestServer, event, publish_model, user, with_property};
+use crate::metrics::{sample, scrape};
 
 const MORE: &str = r#"
 [features.spent_in_session]
@@ -184,10 +187,37 @@ async fn a_window_beyond_the_exact_rows_says_that_it_is_approximate() {
     let server = TestServer::start_in(directory, &[]).await;
     server.accept((0..300).map(|n| event("ada", "page_view", 1_000_000 + n))).await;
     server.accept([event("bob", "page_view", 1_000_300)]).await;
-    let profile = server.profiles().get_profile(request(&[])).await.expect("known").into_inner();
-    let approximate = |name: &str| profile.features[name].approximate;
-    assert!(approximate("views_7d") && approximate("spent_a_view") && !approximate("interest"));
+    let profile = server.profiles().get_profile(request(&["views_7d"])).await.expect("known").into_inner();
+    let is_told = |features: &BTreeMap<String, v1::FeatureValue>| {
+        let approximate = |name: &str| features[name].approximate;
+        approximate("views_7d") && approximate("spent_a_view") && !approximate("interest")
+    };
+    assert!(is_told(&profile.features));
+    assert!(profile.explanations[0].value.as_ref().expect("explained").approximate);
     // The window holds all tiles, so nothing has to be shared out.
     assert_eq!(profile.features["views_7d"].value, Some(v1::feature_value::Value::Number(300.0)));
+
+    // Scores and results tell it too, of what is only supposed as well.
+    let options = v1::ScoreOptions { include_features: true, ..v1::ScoreOptions::default() };
+    let supposed = v1::HypotheticalEvent { r#type: "page_view".into(), properties: BTreeMap::new() };
+    let score = |user, hypothetical| v1::ScoreRequest { user, options: Some(options.clone()), hypothetical };
+    let mut scoring = server.scoring();
+    for hypothetical in [None, Some(supposed)] {
+        let scored = scoring.score(score(user("ada"), hypothetical)).await.expect("scored").into_inner();
+        assert!(is_told(&scored.features));
+    }
+    let scored = scoring.score(score(user("bob"), None)).await.expect("scored").into_inner();
+    assert!(scored.features.values().all(|feature| !feature.approximate));
+    let page = scrape(server.app().http());
+    let readings =
+        |feature: &str| sample(&page, &format!("tipoff_approximate_readings_total{{feature=\"{feature}\"}}"));
+    let before = readings("views_7d");
+    assert!(before > 2.0, "decisions since the first tile, and two scores: {before}");
+    assert_eq!(readings("interest"), 0.0);
+
+    let events = vec![event("ada", "page_view", 1_000_301)];
+    let request = v1::IngestRequest { events, score: Some(options.clone()), clock_time: None };
+    let results = server.events().ingest(request).await.expect("taken in").into_inner().results;
+    assert!(is_told(&results[0].features));
     server.stop().await;
 }
