@@ -216,9 +216,11 @@ impl Partials {
 
 /// `number * 2^exponent`, exactly unless it underflows.
 pub fn scale(number: f64, exponent: i64) -> f64 {
+    // Beyond, every number but 0 is 0 or infinite.
+    let exponent = exponent.clamp(-2_200, 2_200) as i32;
     let step = exponent.clamp(-1_000, 1_000);
-    let scaled = number * 2.0_f64.powi(step as i32);
-    if step == exponent || scaled == 0.0 { scaled } else { scale(scaled, exponent - step) }
+    let scaled = number * 2.0_f64.powi(step);
+    if step == exponent { scaled } else { scale(scaled, i64::from(exponent - step)) }
 }
 
 impl FromIterator<f64> for ExactSum {

@@ -197,17 +197,21 @@ fn read_window(
             None => Reading::of_nothing(read.aggregate),
         };
         match (read.slot, reading) {
-            // One NaN: vectors are compared bit for bit.
-            (Slot::Number(slot), Reading::Number(number)) => {
-                vector.numbers[slot] = if number.is_finite() { number } else { f64::NAN };
+            (Slot::Number(slot), Reading::Number(number)) => vector.numbers[slot] = canonical(number),
+            (Slot::Number(slot), Reading::Cell(cell)) => {
+                vector.numbers[slot] = canonical(f64::from_bits(cell));
             }
-            (Slot::Number(slot), Reading::Cell(cell)) => vector.numbers[slot] = f64::from_bits(cell),
             (Slot::Text(slot), Reading::Cell(cell)) => {
                 vector.texts[slot] = series.and_then(|series| series.text(cell)).cloned();
             }
             (Slot::Text(_), Reading::Number(_)) => {}
         }
     }
+}
+
+/// With one NaN and one zero: vectors are compared bit for bit. What is not finite is missing.
+fn canonical(number: f64) -> f64 {
+    if number.is_finite() { number + 0.0 } else { f64::NAN }
 }
 
 impl SeenUids {

@@ -1,5 +1,6 @@
 //! The engine against a naive model, at its boundary.
 
+mod bounds;
 mod packing;
 mod provenance;
 mod sessions;

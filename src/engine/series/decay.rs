@@ -30,16 +30,18 @@ impl Decay {
         if self.sum.is_zero() {
             self.landmark = whole;
         }
-        if whole - self.landmark > MAX_AHEAD {
-            self.sum = self.sum.scaled(self.landmark - whole);
-            self.landmark = whole;
+        // Saturating: the ends of time are further apart than an i64 holds.
+        let mut ahead = whole.saturating_sub(self.landmark);
+        if ahead > MAX_AHEAD {
+            self.sum = self.sum.scaled(-ahead);
+            (self.landmark, ahead) = (whole, 0);
         }
-        self.sum.add(scale(term * rest.exp2(), whole - self.landmark));
+        self.sum.add(scale(term * rest.exp2(), ahead));
     }
 
     pub fn value(&self, now: Timestamp, half_life: Millis) -> f64 {
         let (whole, rest) = half_lives(now, half_life);
-        scale(self.sum.value() / rest.exp2(), self.landmark - whole)
+        scale(self.sum.value() / rest.exp2(), self.landmark.saturating_sub(whole))
     }
 
     pub fn landmark(&self) -> i64 {
