@@ -383,6 +383,7 @@ fn span(table: &Table<'_>, aggregate: Option<Aggregate>, cx: &mut Context<'_>) -
         (Some(Aggregate::Trend), Window::Sliding(length)) => {
             Some(Span::Window(Window::Sliding(Millis::new(2 * length.as_millis()))))
         }
+        (Some(Aggregate::Rate), Window::Sliding(_)) => Some(Span::Window(window)),
         (Some(aggregate @ (Aggregate::Trend | Aggregate::Rate)), _) => {
             let message = format!("`{}` is over a duration, such as window = \"7d\"", aggregate.name());
             cx.report.error(&table.span, &table.path, message);

@@ -344,3 +344,37 @@ fn an_empty_file_is_a_plan_that_does_nothing() {
     let plan = compiled("");
     assert!(plan.features.is_empty() && plan.triggers.is_empty());
 }
+
+#[test]
+fn every_aggregate_is_over_a_duration() {
+    let names = [
+        "count",
+        "distinct",
+        "duration",
+        "first",
+        "last",
+        "max",
+        "mean",
+        "mean_gap",
+        "min",
+        "most_frequent",
+        "rate",
+        "std",
+        "sum",
+        "time_since_first",
+        "time_since_last",
+        "trend",
+    ];
+    let define = |name: &&str| {
+        format!("[features.{name}]\naggregate = \"{name}\"\nof = \"purchase.value\"\nwindow = \"7d\"\n")
+    };
+    let plan = compiled(&names.iter().map(define).collect::<String>());
+    for name in names {
+        let FeatureKind::Aggregate { aggregate, window, .. } = plan.feature(name).unwrap().kind else {
+            panic!("{name} is an aggregate");
+        };
+        // A trend has the window before in it.
+        let length = if name == "trend" { days(14) } else { days(7) };
+        assert_eq!((aggregate.name(), window), (name, Window::Sliding(length)));
+    }
+}
