@@ -1,3 +1,5 @@
+mod range;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
