@@ -79,7 +79,7 @@ fn any_event() -> impl Strategy<Value = (Event, Drawn)> {
     })
 }
 
-/// Few exact rows, an absence trigger of each kind, and caps.
+/// Few exact rows, an absence trigger of each kind, caps, and a model that session ends ask for.
 fn hostile_plan() -> Plan {
     let mut plan = wide_plan();
     plan.series.iter_mut().for_each(|series| series.exact_rows = 64);
@@ -89,6 +89,14 @@ fn hostile_plan() -> Plan {
         TriggerPlan { name: text("keyed"), cooldown: Millis::HOUR, ..keyed },
         TriggerPlan { name: text("plain"), holdout: 0.5, ..plain },
     ];
+    plan.models.push(ModelPlan {
+        name: text("unserved"),
+        label: None,
+        features: Vec::new(),
+        score_on: Vec::new(),
+        score_on_session_end: true,
+        rescore_every: None,
+    });
     plan.caps.push(CapPlan { name: text("all"), at_most: 2, per: Millis::DAY, triggers: vec![0, 1] });
     plan
 }
@@ -313,11 +321,11 @@ fn a_lifetime_of_many_values_is_small_and_says_that_it_is_approximate() {
     let exact = of_numbers(&mut (0..EXACT_ROWS as u32));
     assert_eq!(exact.profile.read(&exact.plan, at(9_999)).numbers, [EXACT_ROWS as f64]);
     assert_eq!(exact.profile.approximate(&exact.plan, at(9_999)), [false]);
-    assert!(!exact.profile.may_be_approximate());
+    assert!(!exact.profile.may_be_approximate(&exact.plan, at(9_999)));
 
     let rig = of_numbers(&mut (0..N));
     assert_eq!(rig.profile.approximate(&rig.plan, at(9_999)), [true]);
-    assert!(rig.profile.may_be_approximate());
+    assert!(rig.profile.may_be_approximate(&rig.plan, at(9_999)));
     let n = rig.profile.read(&rig.plan, at(9_999)).numbers[0];
     assert!((n / f64::from(N) - 1.0).abs() < 3.0 * 0.016_25, "{n}");
     let Explanation::Lifetime(totals) = rig.profile.explain(&rig.plan, &rig.plan.features[0], at(9_999))
