@@ -1,4 +1,4 @@
-//! Bytes a user costs: in memory, and as the record that is stored of an idle one.
+//! Bytes a user costs in memory: hot, and packed as an idle one is.
 
 #[expect(dead_code, reason = "it takes some of the workloads")]
 mod workload;
@@ -6,6 +6,7 @@ mod workload;
 use std::alloc::System;
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tipoff::definitions;
@@ -17,6 +18,7 @@ use tipoff::engine::profile::Profile;
 use tipoff::engine::time::Millis;
 use tipoff::engine::{Engine, Sequence};
 use tipoff::event_file::{self, Mapping, OnBadLine};
+use tipoff::pipeline::Profiles;
 use workload::Users;
 
 #[global_allocator]
@@ -25,14 +27,31 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const HOUR: i64 = Millis::HOUR.as_millis();
 
 fn main() {
-    println!("{:<44} {:>9} {:>9} {:>9} {:>9} {:>9}", "bytes per user", "users", "p50", "p90", "p99", "max");
-    six_events();
-    heaviest();
-    shop_of_the_demo();
+    let entry = map_entry();
+    println!("a user's place in the map of profiles, with an id of eight bytes: {entry} bytes");
+    println!("{:<50} {:>7} {:>7} {:>7} {:>7} {:>7}", "bytes per user", "users", "p50", "p90", "p99", "max");
+    six_events(entry);
+    heaviest(entry);
+    shop_of_the_demo(entry);
+}
+
+/// What the server's map takes of a packed user beside the record.
+fn map_entry() -> usize {
+    let n_users = 100_000;
+    let plan = Arc::new(workload::four_types());
+    let record = encode_profile(&plan, &Profile::new(&plan));
+    let region = Region::new(ALLOCATOR);
+    let profiles = Profiles::new(plan);
+    for user in 0..n_users {
+        profiles.insert_packed(UserId::known(&format!("{user:08}")), &record).expect("it decodes");
+    }
+    let change = region.change();
+    let records = profiles.count().packed_bytes;
+    (change.bytes_allocated - change.bytes_deallocated - records) / n_users
 }
 
 /// The smaller job: users with six events of the last day.
-fn six_events() {
+fn six_events(entry: usize) {
     let (plan, models) = (workload::small(), Models::default());
     let n_users = 10_000;
     let mut users = Users::new(&plan, &models, n_users);
@@ -42,11 +61,11 @@ fn six_events() {
         arriving.user = index % n_users;
         users.apply(arriving, false);
     }
-    report("10 features, 6 events", &plan, users.profiles.iter().flatten());
+    report("10 features, 6 events", &plan, entry, users.profiles.iter().flatten());
 }
 
 /// One user with many events of four types over 90 days.
-fn heaviest() {
+fn heaviest(entry: usize) {
     let models = Models::default();
     for n_events in [1_000, 10_000, 1_000_000] {
         let plan = workload::four_types();
@@ -57,13 +76,14 @@ fn heaviest() {
         report(
             &format!("4 event types, {n_events} events in 90 days"),
             &plan,
+            entry,
             users.profiles.iter().flatten(),
         );
     }
 }
 
 /// The year of the demo's shop, under its definitions.
-fn shop_of_the_demo() {
+fn shop_of_the_demo(entry: usize) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let plan = definitions::load(&root.join("examples/online-retail.toml")).expect("valid definitions");
     let events = root.join("data/online-retail/events.csv.zst");
@@ -79,24 +99,25 @@ fn shop_of_the_demo() {
         engine.accept(&record.user, profile, record.event, now, &mut sequence, &mut steps);
         steps.clear();
     }
-    report("the demo's shop", &plan, profiles.values());
+    report("the demo's shop", &plan, entry, profiles.values());
 }
 
-/// What a copy of each profile allocates, itself included, and its stored record.
-fn report<'p>(name: &str, plan: &Plan, profiles: impl Iterator<Item = &'p Profile>) {
-    let (mut in_memory, mut stored) = (Vec::new(), Vec::new());
+/// What a copy of each profile allocates, itself included, and what it takes packed.
+fn report<'p>(name: &str, plan: &Plan, entry: usize, profiles: impl Iterator<Item = &'p Profile>) {
+    let (mut hot, mut records) = (Vec::new(), Vec::new());
     for profile in profiles {
         let region = Region::new(ALLOCATOR);
         let copy = Box::new(profile.clone());
         let change = region.change();
-        in_memory.push(change.bytes_allocated - change.bytes_deallocated);
-        stored.push(encode_profile(plan, &copy).len());
+        hot.push(change.bytes_allocated - change.bytes_deallocated + entry);
+        records.push(encode_profile(plan, &copy).len());
     }
-    for (what, mut sizes) in [("in memory", in_memory), ("stored", stored)] {
+    let packed = records.iter().map(|record| record + entry).collect();
+    for (what, mut sizes) in [("hot", hot), ("packed", packed), ("its record", records)] {
         sizes.sort_unstable();
         let at = |share: f64| sizes[((sizes.len() - 1) as f64 * share) as usize];
         println!(
-            "{:<44} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "{:<50} {:>7} {:>7} {:>7} {:>7} {:>7}",
             format!("{name}, {what}"),
             sizes.len(),
             at(0.5),

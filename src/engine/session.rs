@@ -156,7 +156,7 @@ impl Sessions {
     }
 
     /// Every session that is kept, by time.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Session> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Session> + ExactSizeIterator {
         self.sessions.iter()
     }
 

@@ -20,6 +20,9 @@ pub enum Error {
     Shape { what: &'static str, found: usize, expected: usize },
 }
 
+/// The head of a compact 0; no number that fits has it.
+const COMPACT_ZERO: u8 = 0xff;
+
 #[derive(Debug, Default)]
 pub struct Writer {
     pub bytes: Vec<u8>,
@@ -66,6 +69,35 @@ impl Writer {
 
     pub fn time(&mut self, value: Timestamp) {
         self.i64(value.as_millis());
+    }
+
+    /// A time by how far it is before another one, which the reader knows.
+    pub fn time_before(&mut self, later: Timestamp, value: Timestamp) {
+        self.varint(difference(value, later));
+    }
+
+    /// A time by how far it is after another one, which the reader knows.
+    pub fn time_after(&mut self, earlier: Timestamp, value: Timestamp) {
+        self.varint(difference(earlier, value));
+    }
+
+    /// A number that is likely to have zero bytes at either end, without these.
+    pub fn compact(&mut self, value: u128) {
+        if value == 0 {
+            return self.u8(COMPACT_ZERO);
+        }
+        let n_zeros = (value.trailing_zeros() / 8) as usize;
+        let n_bytes = (u128::BITS - value.leading_zeros()).div_ceil(8) as usize - n_zeros;
+        self.u8((n_zeros << 4 | (n_bytes - 1)) as u8);
+        self.bytes.extend_from_slice(&value.to_le_bytes()[n_zeros..][..n_bytes]);
+    }
+
+    pub fn compact_i128(&mut self, value: i128) {
+        self.compact((value << 1 ^ value >> 127) as u128);
+    }
+
+    pub fn compact_f64(&mut self, value: f64) {
+        self.compact(value.to_bits().into());
     }
 
     pub fn uid(&mut self, value: EventUid) {
@@ -204,6 +236,41 @@ impl<'a> Reader<'a> {
         self.i64(what).map(Timestamp::from_millis)
     }
 
+    pub fn time_before(&mut self, later: Timestamp, what: &'static str) -> Result<Timestamp, Error> {
+        let difference = self.varint(what)? as i64;
+        Ok(Timestamp::from_millis(later.as_millis().wrapping_sub(difference)))
+    }
+
+    pub fn time_after(&mut self, earlier: Timestamp, what: &'static str) -> Result<Timestamp, Error> {
+        let difference = self.varint(what)? as i64;
+        Ok(Timestamp::from_millis(earlier.as_millis().wrapping_add(difference)))
+    }
+
+    pub fn compact(&mut self, what: &'static str) -> Result<u128, Error> {
+        let head = self.u8(what)?;
+        if head == COMPACT_ZERO {
+            return Ok(0);
+        }
+        let (n_zeros, n_bytes) = (usize::from(head >> 4), usize::from(head & 0xf) + 1);
+        let mut bytes = [0; 16];
+        let place = bytes.get_mut(n_zeros..n_zeros + n_bytes).ok_or_else(|| self.invalid(what))?;
+        place.copy_from_slice(self.take(n_bytes, what)?);
+        Ok(u128::from_le_bytes(bytes))
+    }
+
+    pub fn compact_i128(&mut self, what: &'static str) -> Result<i128, Error> {
+        let value = self.compact(what)?;
+        Ok((value >> 1) as i128 ^ -((value & 1) as i128))
+    }
+
+    pub fn compact_u64(&mut self, what: &'static str) -> Result<u64, Error> {
+        u64::try_from(self.compact(what)?).map_err(|_| self.invalid(what))
+    }
+
+    pub fn compact_f64(&mut self, what: &'static str) -> Result<f64, Error> {
+        self.compact_u64(what).map(f64::from_bits)
+    }
+
     pub fn uid(&mut self, what: &'static str) -> Result<EventUid, Error> {
         self.u128(what).map(EventUid)
     }
@@ -244,5 +311,59 @@ impl<'a> Reader<'a> {
             4 => Value::Time(self.time(what)?),
             _ => return Err(self.invalid(what)),
         })
+    }
+}
+
+/// In milliseconds, modulo 2^64: any two times have one.
+fn difference(earlier: Timestamp, later: Timestamp) -> u64 {
+    later.as_millis().wrapping_sub(earlier.as_millis()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Numbers with zeros at either end, and any others.
+    fn number() -> impl Strategy<Value = u128> {
+        (any::<u128>(), 0..128_u32, 0..128_u32).prop_map(|(bits, left, right)| bits << left >> right)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(number in number(), float: u64, times: (i64, i64)) {
+            let times = (Timestamp::from_millis(times.0), Timestamp::from_millis(times.1));
+            let mut out = Writer::default();
+            out.u8(1);
+            out.compact(number);
+            out.compact_i128(number as i128);
+            out.compact_f64(f64::from_bits(float));
+            out.time_before(times.0, times.1);
+            out.time_after(times.0, times.1);
+            let mut from = Reader::versioned(&out.bytes, 1..=1).expect("version 1");
+            prop_assert_eq!(from.compact("number"), Ok(number));
+            prop_assert_eq!(from.compact_i128("number"), Ok(number as i128));
+            prop_assert_eq!(from.compact_f64("number").map(f64::to_bits), Ok(float));
+            prop_assert_eq!(from.time_before(times.0, "time"), Ok(times.1));
+            prop_assert_eq!(from.time_after(times.0, "time"), Ok(times.1));
+            prop_assert_eq!(from.finish(), Ok(()));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
+            for read in [Reader::compact_u64, Reader::varint] {
+                let _ = read(&mut Reader { bytes: &bytes, at: 0 }, "number");
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_at_either_end_take_no_bytes() {
+        for (number, n_bytes) in [(0.0, 1), (1.0, 3), (99.25, 4), (0.1, 9), (f64::NAN, 3)] {
+            let mut out = Writer::default();
+            out.compact_f64(number);
+            assert_eq!(out.bytes.len(), n_bytes, "{number}");
+        }
     }
 }

@@ -79,6 +79,33 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// A damaged record is read or refused; nothing panics.
+    #[test]
+    fn damaged_records_are_read_or_refused(
+        stream in stream(),
+        exact_rows in 64..300_usize,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut rig = rig(exact_rows, true);
+        for (event, now, _) in stream {
+            rig.accept(event, now);
+        }
+        let record = encode_profile(&rig.plan, &rig.profile);
+        prop_assert!(decode_profile(&rig.plan, &record[..cut.index(record.len())]).is_err());
+        for (place, byte) in damage {
+            let mut damaged = record.clone();
+            *place.get_mut(&mut damaged) = byte;
+            if let Ok(profile) = decode_profile(&rig.plan, &damaged) {
+                encode_profile(&rig.plan, &profile);
+            }
+        }
+    }
+}
+
 /// Long histories, beyond the exact rows, packed at many of their lengths: now
 /// and then rows leave the windows one by one, and tiles begin anew.
 #[test]
