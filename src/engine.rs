@@ -197,7 +197,7 @@ impl Engine<'_> {
         let scope = Scope {
             event: bound.as_ref(),
             vector: &vector,
-            traits: &profile.bound_traits,
+            traits: profile.traits.bound(),
             scores: &known,
             now,
         };
@@ -259,7 +259,7 @@ pub fn fold_input(plan: &Plan, user: &UserId, profile: &mut Profile, input: &Inp
     let now = arrival.time;
     match input {
         Input::Event(event) => fold_event(plan, profile, &plan.bind(event), now),
-        Input::Traits(traits) => profile.set_traits(plan, traits),
+        Input::Traits(traits) => profile.traits.set(plan, traits),
         Input::Timers | Input::Link { .. } => {}
     }
     if profile.first_arrival.is_none() {
@@ -300,10 +300,9 @@ pub fn fold_decision(plan: &Plan, profile: &mut Profile, decision: &Decision) {
         );
         if outcome.action.is_firing() && !plan.caps.is_empty() {
             let longest = plan.caps.iter().map(|cap| cap.per).max().unwrap_or(Millis::ZERO);
-            while profile.firings.front().is_some_and(|(_, time)| *time <= now.before(longest)) {
-                profile.firings.pop_front();
-            }
-            profile.firings.push_back((index, now));
+            let is_within = |(_, time): &&(usize, Timestamp)| *time > now.before(longest);
+            let firings = profile.firings.iter().filter(is_within).copied();
+            profile.firings = firings.chain([(index, now)]).collect();
         }
     }
 }

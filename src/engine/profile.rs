@@ -1,8 +1,9 @@
 //! All state of one user.
 
-use std::collections::{BTreeSet, VecDeque};
+mod seen;
+mod traits;
 
-use super::event::{EventUid, UserId, Value};
+use super::event::UserId;
 use super::expression::Expression;
 use super::plan::{FeatureKind, Plan, Scope, SeriesPlan, TriggerKind, WindowReads};
 use super::series::{AsOf, Reading, Series};
@@ -10,6 +11,8 @@ use super::session::Sessions;
 use super::time::{Arrival, Millis, Timestamp};
 use super::trigger::TriggerState;
 use super::vector::{Slot, Vector};
+pub use seen::SeenUids;
+pub use traits::Traits;
 
 /// All state of one user, shaped by a [`Plan`]: the lists run parallel to the
 /// plan's.
@@ -20,14 +23,11 @@ pub struct Profile {
     pub sessions: Sessions,
     /// When the latest session ends, if that is still to be scored.
     pub session_due: Option<Timestamp>,
-    /// Every trait set, sorted by name.
-    pub traits: Vec<(Box<str>, Value)>,
-    /// The traits the plan names, by its index.
-    pub bound_traits: Vec<Option<Value>>,
-    pub models: Vec<ModelState>,
-    pub triggers: Vec<TriggerState>,
-    /// Firings (index of the trigger, as-of) within the longest cap.
-    pub firings: VecDeque<(usize, Timestamp)>,
+    pub traits: Traits,
+    pub models: Box<[ModelState]>,
+    pub triggers: Box<[TriggerState]>,
+    /// Firings (index of the trigger, as-of) within the longest cap, in order.
+    pub firings: Box<[(usize, Timestamp)]>,
     pub seen: SeenUids,
     /// Arrival of the first input.
     pub first_arrival: Option<Timestamp>,
@@ -47,24 +47,16 @@ pub struct ModelState {
     pub next_rescore: Option<Timestamp>,
 }
 
-/// Uids of events by arrival, as far back as an event may still come again.
-#[derive(Clone, Debug, Default)]
-pub struct SeenUids {
-    by_arrival: VecDeque<(Timestamp, EventUid)>,
-    uids: BTreeSet<EventUid>,
-}
-
 impl Profile {
     pub fn new(plan: &Plan) -> Self {
         Self {
             series: vec![None; plan.series.len()].into(),
             sessions: Sessions::default(),
             session_due: None,
-            traits: Vec::new(),
-            bound_traits: vec![None; plan.traits.len()],
-            models: vec![ModelState { last_score: f64::NAN, next_rescore: None }; plan.models.len()],
-            triggers: vec![TriggerState::default(); plan.triggers.len()],
-            firings: VecDeque::new(),
+            traits: Traits::default(),
+            models: vec![ModelState { last_score: f64::NAN, next_rescore: None }; plan.models.len()].into(),
+            triggers: vec![TriggerState::default(); plan.triggers.len()].into(),
+            firings: Box::default(),
             seen: SeenUids::default(),
             first_arrival: None,
             last_arrival: None,
@@ -93,7 +85,7 @@ impl Profile {
                     }
                 }
                 FeatureKind::Expression(expression) => {
-                    let traits = &self.bound_traits;
+                    let traits = self.traits.bound();
                     let scope = Scope { event: None, vector: &vector, traits, scores: &scores, now };
                     match (feature.slot, expression) {
                         (Slot::Number(slot), Expression::Number(number)) => {
@@ -146,34 +138,6 @@ impl Profile {
         }
     }
 
-    /// Traits the profile would have with these set.
-    pub fn n_traits_with(&self, traits: &[(Box<str>, Value)]) -> usize {
-        let is_new = |name: &str| self.traits.binary_search_by(|(other, _)| (**other).cmp(name)).is_err();
-        self.traits.len() + traits.iter().filter(|(name, _)| is_new(name)).count()
-    }
-
-    pub(super) fn set_traits(&mut self, plan: &Plan, traits: &[(Box<str>, Value)]) {
-        for (name, value) in traits {
-            match self.traits.binary_search_by(|(other, _)| other.cmp(name)) {
-                Ok(at) => self.traits[at].1 = value.clone(),
-                Err(at) => self.traits.insert(at, (name.clone(), value.clone())),
-            }
-        }
-        self.bind_traits(plan);
-    }
-
-    /// Resolves the traits that the plan names.
-    pub(super) fn bind_traits(&mut self, plan: &Plan) {
-        self.bound_traits = plan
-            .traits
-            .iter()
-            .map(|name| {
-                let at = self.traits.binary_search_by(|(other, _)| (**other).cmp(name)).ok()?;
-                Some(self.traits[at].1.clone())
-            })
-            .collect();
-    }
-
     /// Whether some absence trigger or model of the plan has a timer due at or before `now`.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.next_due().is_some_and(|due| due <= now)
@@ -214,49 +178,8 @@ fn canonical(number: f64) -> f64 {
     if number.is_finite() { number + 0.0 } else { f64::NAN }
 }
 
-impl SeenUids {
-    /// Records a uid; false if it was there already. Forgets what arrived
-    /// before the horizon.
-    pub fn insert(&mut self, uid: EventUid, now: Timestamp, horizon: Millis) -> bool {
-        let oldest = now.before(horizon);
-        while let Some(&(arrival, forgotten)) = self.by_arrival.front()
-            && arrival < oldest
-        {
-            self.by_arrival.pop_front();
-            self.uids.remove(&forgotten);
-        }
-        if !self.uids.insert(uid) {
-            return false;
-        }
-        self.by_arrival.push_back((now, uid));
-        true
-    }
-
-    /// Whether the uid was seen within the horizon before `now`.
-    pub fn contains(&self, uid: EventUid, now: Timestamp, horizon: Millis) -> bool {
-        self.uids.contains(&uid)
-            && self
-                .by_arrival
-                .iter()
-                .rev()
-                .any(|&(arrival, seen)| seen == uid && arrival >= now.before(horizon))
-    }
-
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &(Timestamp, EventUid)> {
-        self.by_arrival.iter()
-    }
-}
-
 impl TriggerKind {
     pub fn is_score(&self) -> bool {
         matches!(self, Self::Score { .. })
-    }
-}
-
-impl FromIterator<(Timestamp, EventUid)> for SeenUids {
-    fn from_iter<T: IntoIterator<Item = (Timestamp, EventUid)>>(seen: T) -> Self {
-        let by_arrival: VecDeque<_> = seen.into_iter().collect();
-        let uids = by_arrival.iter().map(|(_, uid)| *uid).collect();
-        Self { by_arrival, uids }
     }
 }

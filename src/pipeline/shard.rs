@@ -280,7 +280,7 @@ impl Shard {
             let acceptance = match input {
                 Incoming::Event(event) => engine.accept(&user, profile, event, now, sequence, &mut steps),
                 Incoming::Traits(traits) => {
-                    if profile.n_traits_with(&traits) > max_traits {
+                    if profile.traits.n_with(&traits) > max_traits {
                         return Err(Error::TooManyTraits { max: max_traits });
                     }
                     let input = Input::Traits(traits);

@@ -5,7 +5,7 @@ use super::series::{read_series, write_series};
 use super::step::{read_gate, write_gate};
 use crate::engine::event::EventUid;
 use crate::engine::plan::Plan;
-use crate::engine::profile::{ModelState, Profile};
+use crate::engine::profile::{ModelState, Profile, Traits};
 use crate::engine::session::{Forgotten, Session, Sessions};
 use crate::engine::time::{Arrival, Timestamp};
 use crate::engine::trigger::{Arming, TriggerState};
@@ -36,7 +36,7 @@ pub fn encode_profile(plan: &Plan, profile: &Profile) -> Vec<u8> {
     let last = last_time(profile);
     out.option(profile.first_arrival, |out, first| out.time_before(last, first));
     out.varint(profile.n_events);
-    out.list(profile.traits.iter(), |out, (name, value)| {
+    out.list(profile.traits.by_name().iter(), |out, (name, value)| {
         out.str(name);
         out.value(value);
     });
@@ -73,8 +73,8 @@ pub fn decode_profile(plan: &Plan, bytes: &[u8]) -> Result<Profile, Error> {
     let last = last_time(&profile);
     profile.first_arrival = from.option("first arrival", |from| from.time_before(last, "first arrival"))?;
     profile.n_events = from.varint("number of events")?;
-    profile.traits = from.list("traits", |from| Ok((from.str("trait")?.into(), from.value("trait")?)))?;
-    profile.bind_traits(plan);
+    let traits = from.list("traits", |from| Ok((from.str("trait")?.into(), from.value("trait")?)))?;
+    profile.traits = Traits::new(plan, traits);
     let found = from.length("series")?;
     if found != plan.series.len() {
         return Err(Error::Shape { what: "series", found, expected: plan.series.len() });
@@ -104,7 +104,7 @@ pub fn decode_profile(plan: &Plan, bytes: &[u8]) -> Result<Profile, Error> {
     Ok(profile)
 }
 
-fn shaped<T>(what: &'static str, expected: usize, list: Vec<T>) -> Result<Vec<T>, Error> {
+fn shaped<T>(what: &'static str, expected: usize, list: Box<[T]>) -> Result<Box<[T]>, Error> {
     if list.len() == expected { Ok(list) } else { Err(Error::Shape { what, found: list.len(), expected }) }
 }
 

@@ -153,7 +153,12 @@ pub fn profile(
         first_seen_time: profile.first_arrival.map(timestamp),
         last_seen_time: profile.last_arrival.map(|last| timestamp(last.time)),
         features: features(plan, vector, &profile.approximate(plan, now.time)),
-        traits: profile.traits.iter().map(|(name, trait_)| (name.to_string(), value(trait_))).collect(),
+        traits: profile
+            .traits
+            .by_name()
+            .iter()
+            .map(|(name, trait_)| (name.to_string(), value(trait_)))
+            .collect(),
         sessions: profile.sessions.latest().map(|kept| session(plan, kept, now.time)).collect(),
         triggers: plan
             .triggers
