@@ -36,18 +36,30 @@ fn pack(rig: &mut Rig) {
     assert_eq!(encode_profile(&rig.plan, &rig.profile), record);
 }
 
+/// Every window, triggers of both kinds, and a model that is scored on events,
+/// on the ends of sessions and in between.
 fn rig(exact_rows: usize, keyed: bool) -> Rig {
-    let mut plan = Plan {
-        triggers: vec![
-            absence(minutes(45), keyed.then_some(1), OnRepeat::Keep),
-            absence(minutes(200), None, OnRepeat::Reset),
-        ],
-        ..wide_plan()
-    };
-    plan.triggers[1].name = text("absent for long");
-    plan.caps.push(CapPlan { name: text("all"), at_most: 3, per: minutes(600), triggers: vec![0, 1] });
+    let crossing = crossing(minutes(30), false);
+    let mut plan = wide_plan();
+    plan.traits.intern("tier");
+    plan.models = crossing.plan.models;
+    plan.models[0].score_on_session_end = true;
+    plan.models[0].rescore_every = Some(minutes(400));
+    plan.triggers = crossing.plan.triggers;
+    plan.triggers.push(absence(minutes(45), keyed.then_some(1), OnRepeat::Keep));
+    plan.triggers
+        .push(TriggerPlan { name: text("absent for long"), ..absence(minutes(200), None, OnRepeat::Reset) });
+    plan.caps.push(CapPlan { name: text("all"), at_most: 3, per: minutes(600), triggers: vec![0, 1, 2] });
     plan.series.iter_mut().for_each(|series| series.exact_rows = exact_rows);
-    Rig::new(plan)
+    let rig = Rig::new(plan);
+    Rig { models: crossing.models, ..rig }
+}
+
+fn identify(rig: &mut Rig, tier: &str, now: Timestamp) {
+    let engine = Engine { plan: &rig.plan, models: &rig.models };
+    let input =
+        Input::Traits(vec![("tier".into(), Value::Text(tier.into())), (tier.into(), Value::Bool(true))]);
+    engine.identify(&rig.user, &mut rig.profile, input, now, &mut rig.sequence, &mut rig.steps);
 }
 
 fn recorded(rig: &Rig) -> Vec<u8> {
@@ -62,9 +74,14 @@ proptest! {
     #[test]
     fn packing_leaves_no_trace(stream in stream(), exact_rows in 64..300_usize, keyed in any::<bool>()) {
         let (mut never, mut packed) = (rig(exact_rows, keyed), rig(exact_rows, keyed));
-        for (event, now, packs) in stream {
+        for (index, (event, now, packs)) in stream.into_iter().enumerate() {
             if packs {
                 pack(&mut packed);
+            }
+            if index % 40 == 7 {
+                let tier = ["gold", "silver"][index / 40 % 2];
+                identify(&mut never, tier, now);
+                identify(&mut packed, tier, now);
             }
             prop_assert_eq!(never.accept(event.clone(), now), packed.accept(event, now));
             let vector = never.profile.read(&never.plan, now);
