@@ -1,4 +1,5 @@
-//! Bytes a user costs in memory: hot, and packed as an idle one is.
+//! Bytes a user costs in memory: hot, and packed as an idle one is; and what
+//! packing costs.
 
 #[expect(dead_code, reason = "it takes some of the workloads")]
 mod workload;
@@ -8,9 +9,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use cpu_time::ThreadTime;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tipoff::definitions;
-use tipoff::engine::codec::encode_profile;
+use tipoff::engine::codec::{decode_profile, encode_profile};
 use tipoff::engine::event::UserId;
 use tipoff::engine::model::Models;
 use tipoff::engine::plan::Plan;
@@ -110,9 +112,18 @@ fn report<'p>(name: &str, plan: &Plan, entry: usize, profiles: impl Iterator<Ite
         let copy = Box::new(profile.clone());
         let change = region.change();
         hot.push(change.bytes_allocated - change.bytes_deallocated + entry);
-        records.push(encode_profile(plan, &copy).len());
+        records.push(encode_profile(plan, &copy));
     }
-    let packed = records.iter().map(|record| record + entry).collect();
+    let start = ThreadTime::now();
+    let unpacked: Vec<_> = records.iter().map(|record| decode_profile(plan, record)).collect();
+    let unpacking = start.elapsed() / records.len() as u32;
+    let start = ThreadTime::now();
+    for profile in unpacked.iter().flatten() {
+        std::hint::black_box(encode_profile(plan, profile));
+    }
+    let packing = start.elapsed() / records.len() as u32;
+    let packed = records.iter().map(|record| record.len() + entry).collect();
+    let records = records.iter().map(Vec::len).collect();
     for (what, mut sizes) in [("hot", hot), ("packed", packed), ("its record", records)] {
         sizes.sort_unstable();
         let at = |share: f64| sizes[((sizes.len() - 1) as f64 * share) as usize];
@@ -126,4 +137,5 @@ fn report<'p>(name: &str, plan: &Plan, entry: usize, profiles: impl Iterator<Ite
             at(1.0)
         );
     }
+    println!("  packed in {packing:.1?} of CPU time, unpacked in {unpacking:.1?}, on average");
 }
