@@ -117,7 +117,10 @@ proptest! {
             let mut damaged = record.clone();
             *place.get_mut(&mut damaged) = byte;
             if let Ok(profile) = decode_profile(&rig.plan, &damaged) {
-                encode_profile(&rig.plan, &profile);
+                let now = profile.last_arrival.map_or(Timestamp::MIN, |last| last.time);
+                let vector = profile.read(&rig.plan, now);
+                let again = decode_profile(&rig.plan, &encode_profile(&rig.plan, &profile));
+                prop_assert!(again.expect("it was encoded here").read(&rig.plan, now).same_bits(&vector));
             }
         }
     }
