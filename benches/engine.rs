@@ -53,23 +53,35 @@ fn throughput(c: &mut Criterion) {
     let wide = workload::events(N_EVENTS, N_USERS, Millis::new(90 * DAY), |_| Millis::ZERO);
     let small = workload::purchases(N_EVENTS, N_USERS, Millis::new(14 * DAY));
     let mut group = group(c, "engine");
-    run(&mut group, "40 features, taken in", &workload::wide("90d"), &wide, false);
-    run(&mut group, "40 features, read after each event", &workload::wide("90d"), &wide, true);
+    run(&mut group, "40 features, taken in", &workload::wide(), &wide, false);
+    run(&mut group, "40 features, read after each event", &workload::wide(), &wide, true);
     run(&mut group, "10 features, read after each event", &workload::small(), &small, true);
 }
 
-/// The same events, the longest window from an hour to 90 days.
+/// The same events, the longest window from an hour to 90 days: forty
+/// features of many users, and a few features of users with many events.
 fn window_length(c: &mut Criterion) {
-    let events = workload::events(N_EVENTS, 2_000, Millis::new(90 * DAY), |_| Millis::ZERO);
-    let mut group = group(c, "longest window");
-    for longest in ["1h", "24h", "7d", "30d", "90d"] {
-        run(&mut group, longest, &workload::one_window(longest), &events, true);
+    const HOUR: i64 = Millis::HOUR.as_millis();
+    let lengths = [("1h", HOUR), ("24h", DAY), ("7d", 7 * DAY), ("30d", 30 * DAY), ("90d", 90 * DAY)];
+    let events = |n_users| workload::events(N_EVENTS, n_users, Millis::new(90 * DAY), |_| Millis::ZERO);
+    let many = events(N_USERS);
+    let mut forty = group(c, "longest window, 40 features");
+    for (name, length) in lengths {
+        run(&mut forty, name, &workload::wide_up_to(Millis::new(length)), &many, true);
+    }
+    drop((forty, many));
+    for n_users in [2_000, 1] {
+        let events = events(n_users);
+        let mut eight = group(c, &format!("longest window, 8 features, users: {n_users}"));
+        for (name, length) in lengths {
+            run(&mut eight, name, &workload::one_stream(Millis::new(length)), &events, true);
+        }
     }
 }
 
 /// Out of order, late, and half of the events by one user.
 fn disorder(c: &mut Criterion) {
-    let plan = workload::wide("90d");
+    let plan = workload::wide();
     let span = Millis::new(90 * DAY);
     let sorted = workload::events(N_EVENTS, N_USERS, span, |_| Millis::ZERO);
     let seconds_late =

@@ -335,7 +335,7 @@ fn fold_event(plan: &Plan, profile: &mut Profile, event: &BoundEvent<'_>, now: T
             horizon = horizon.min(reach.before(Millis::new(1)));
         }
         let series = series.get_or_insert_with(|| Box::new(Series::new(series_plan)));
-        series.insert(series_plan, event, horizon);
+        series.insert(series_plan, event, horizon, now);
     }
     for (state, trigger) in profile.triggers.iter_mut().zip(&plan.triggers) {
         let is_refused = trigger::fold_event(state, trigger, &scope, plan.bounds.lateness);

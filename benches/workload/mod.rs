@@ -43,9 +43,21 @@ pub fn small() -> Plan {
     compiled(&text)
 }
 
-/// Forty features over windows from five minutes to `longest` of twelve
+/// Forty features over windows from five minutes to 90 days of twelve
 /// streams: types, properties and filters.
-pub fn wide(longest: &str) -> Plan {
+pub fn wide() -> Plan {
+    forty_features(|_, window| window.to_owned())
+}
+
+/// The same features over windows of `longest`, its half, its quarter and so on.
+pub fn wide_up_to(longest: Millis) -> Plan {
+    forty_features(|shorter, _| format!("{}s", (longest.as_millis() / 1_000) >> shorter))
+}
+
+/// `window`: from the number of longer windows of the same stream, and what
+/// it is where they go up to 90 days.
+fn forty_features(window: impl Fn(usize, &str) -> String) -> Plan {
+    let longest = "90d";
     let streams = [
         ("view", "", "count", &["5m", "1h", "24h", "7d", longest][..]),
         ("view.item", "", "distinct", &["1h", "24h", "7d", longest]),
@@ -63,7 +75,8 @@ pub fn wide(longest: &str) -> Plan {
     ];
     let mut text = String::new();
     for (number, (of, filter, aggregate, windows)) in streams.iter().enumerate() {
-        for window in *windows {
+        for (index, usual) in windows.iter().enumerate() {
+            let window = window(windows.len() - 1 - index, usual);
             let _ = writeln!(text, "[features.f{number}_{aggregate}_{window}]");
             let _ = writeln!(text, "aggregate = \"{aggregate}\"\nof = \"{of}\"\nwindow = \"{window}\"");
             if !filter.is_empty() {
@@ -88,10 +101,10 @@ pub fn four_types() -> Plan {
     compiled(&text)
 }
 
-/// Eight features of one stream over windows up to `longest`.
-pub fn one_window(longest: &str) -> Plan {
+/// Eight features of one stream over five minutes and over `longest`.
+pub fn one_stream(longest: Millis) -> Plan {
     let mut text = String::new();
-    for window in ["5m", longest] {
+    for window in ["5m".to_owned(), format!("{}s", longest.as_millis() / 1_000)] {
         for (aggregate, of) in
             [("count", "view"), ("sum", "view.price"), ("max", "view.price"), ("distinct", "view.item")]
         {

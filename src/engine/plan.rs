@@ -117,6 +117,8 @@ pub struct ColumnPlan {
     pub kind: ColumnKind,
     /// Whether some feature reads the standard deviation of a window.
     pub squares: bool,
+    /// Whether some feature reads the least or the greatest number of a window.
+    pub extremes: bool,
     /// Whether some feature reads the number of distinct keys of a window.
     pub distinct: bool,
     /// Whether some feature reads the text behind a key.
@@ -368,6 +370,7 @@ impl SeriesPlan {
             let column = &mut self.columns[column];
             let is_lifetime = window == Window::Lifetime;
             column.squares |= aggregate == Aggregate::Std && !is_lifetime;
+            column.extremes |= matches!(aggregate, Aggregate::Min | Aggregate::Max) && !is_lifetime;
             column.distinct |= aggregate == Aggregate::Distinct && !is_lifetime;
             column.texts |= is_text;
         }
@@ -419,6 +422,16 @@ impl SeriesPlan {
         self.lifetimes.iter().position(|lifetime| lifetime.column == column)
     }
 
+    /// The sliding windows of which some feature reads the distinct keys of a column.
+    pub fn distinct_windows(&self, column: usize) -> impl Iterator<Item = Millis> {
+        let is_it =
+            move |read: &AggregateRead| read.aggregate == Aggregate::Distinct && read.column == Some(column);
+        self.reads.iter().filter_map(move |reads| match reads.window {
+            Window::Sliding(length) if reads.features.iter().any(is_it) => Some(length),
+            _ => None,
+        })
+    }
+
     fn lifetime_of(&mut self, column: Option<usize>) -> &mut LifetimePlan {
         let index = self.lifetime(column).unwrap_or_else(|| {
             self.lifetimes.push(LifetimePlan { column, numbers: false, squares: false, distinct: false });
@@ -430,7 +443,14 @@ impl SeriesPlan {
     fn column(&mut self, property: usize, kind: ColumnKind) -> usize {
         let is_it = |column: &ColumnPlan| column.property == property && column.kind == kind;
         self.columns.iter().position(is_it).unwrap_or_else(|| {
-            self.columns.push(ColumnPlan { property, kind, squares: false, distinct: false, texts: false });
+            self.columns.push(ColumnPlan {
+                property,
+                kind,
+                squares: false,
+                extremes: false,
+                distinct: false,
+                texts: false,
+            });
             self.columns.len() - 1
         })
     }

@@ -15,21 +15,22 @@ mod rows;
 mod sketch;
 mod squares;
 mod tiles;
+mod totals;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 pub use decay::Decay;
 use index::ColumnIndex;
-pub use index::{NO_KEY, NO_NUMBER, Totals};
 pub use lifetime::{Distinct, Edge, Lifetime, Numbers};
 use part::Part;
 pub use rows::time_cell;
-use rows::{BLOCK, Rows};
+use rows::{BLOCK, Rows, time_of};
 pub use sketch::SlidingSketch;
 pub use squares::SumOfSquares;
 pub use tiles::{Tile, TileColumn, Tiles};
 use tiles::{TileEdge, rows_of_a_tile};
+pub use totals::{NO_KEY, NO_NUMBER, Totals};
 
 use super::event::{EventUid, Value};
 use super::plan::{Aggregate, BoundEvent, ColumnKind, ColumnPlan, SeriesPlan, TimeBounds, Window};
@@ -121,9 +122,9 @@ impl Series {
         }
     }
 
-    /// Adds an event; drops rows at or before `horizon`, which no window can
-    /// reach any more.
-    pub fn insert(&mut self, plan: &SeriesPlan, event: &BoundEvent<'_>, horizon: Timestamp) {
+    /// Adds an event that arrived at `now`; drops rows at or before `horizon`,
+    /// which no window can reach any more.
+    pub fn insert(&mut self, plan: &SeriesPlan, event: &BoundEvent<'_>, horizon: Timestamp, now: Timestamp) {
         let (time, uid) = (event.event.time, order_of(event.event.uid));
         for (lifetime, lifetime_plan) in self.lifetimes.iter_mut().zip(&plan.lifetimes) {
             let kind = lifetime_plan.column.map(|column| plan.columns[column].kind);
@@ -146,7 +147,7 @@ impl Series {
                     self.make_tile(plan);
                 }
             }
-            self.sketch(plan, event, time, horizon);
+            self.sketch(plan, event, horizon, now);
         }
         for (column, column_plan) in plan.columns.iter().enumerate() {
             if column_plan.texts
@@ -243,13 +244,14 @@ impl Series {
             first: self.rows.time(start),
             last: self.rows.time(end - 1),
             n_rows: (end - start) as u32,
+            n_later: 0,
             columns: columns.collect(),
         };
         let tiles = self.tiles.get_or_insert_with(|| {
             let times = &self.rows.times()[start..];
             let sketch_of = |(column, column_plan): (usize, &ColumnPlan)| {
                 let keys = &self.rows.column(plan.first_column() + column)[start..];
-                column_plan.distinct.then(|| SlidingSketch::of(times, keys))
+                column_plan.distinct.then(|| SlidingSketch::of(times, keys, plan.distinct_windows(column)))
             };
             Box::new(Tiles::new(plan.columns.iter().enumerate().map(sketch_of).collect()))
         });
@@ -267,11 +269,13 @@ impl Series {
         }
     }
 
-    fn sketch(&mut self, plan: &SeriesPlan, event: &BoundEvent<'_>, time: Timestamp, horizon: Timestamp) {
+    fn sketch(&mut self, plan: &SeriesPlan, event: &BoundEvent<'_>, horizon: Timestamp, now: Timestamp) {
         let Some(tiles) = &mut self.tiles else { return };
+        let rows = self.rows.times().get(self.rows.start()).map_or(Timestamp::MAX, |&row| time_of(row));
         for (column, sketch) in tiles.sketches.iter_mut().enumerate() {
             if let Some(sketch) = sketch {
-                sketch.insert(cell(plan, column, event), time, horizon);
+                sketch.insert(cell(plan, column, event), event.event.time, horizon);
+                sketch.advance(now, rows);
             }
         }
     }
@@ -404,6 +408,9 @@ impl Series {
         decays: Box<[Decay]>,
     ) -> Self {
         let tile_totals = tiles.as_mut().map(|tiles| tiles.stack(plan.columns.len()));
+        for (column, sketch) in tiles.iter_mut().flat_map(|tiles| tiles.sketches.iter_mut().enumerate()) {
+            *sketch = sketch.take().map(|sketch| sketch.with_windows(plan.distinct_windows(column)));
+        }
         let mut series = Self { rows: Rows::of(columns), index: None, tiles, texts, lifetimes, decays };
         if series.rows.len() > BLOCK || series.tiles.is_some() {
             series.make_index(plan, &tile_totals.unwrap_or_default());

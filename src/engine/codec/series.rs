@@ -144,6 +144,7 @@ fn read_tiles(from: &mut Reader<'_>, plan: &SeriesPlan, last: Timestamp) -> Resu
             first: from.time_before(last, "tile")?,
             last,
             n_rows: read_u32(from)?,
+            n_later: 0,
             columns: plan
                 .columns
                 .iter()

@@ -15,22 +15,47 @@ pub const fn max_rank(index_bits: u32) -> u8 {
     (u64::BITS - index_bits) as u8 + 1
 }
 
-/// How many distinct keys leave these greatest ranks, one of each register, 0
-/// where there was no key. The standard error is `1.04 / sqrt(registers)`,
-/// without a bias for few or many (Ertl, "New cardinality estimation
-/// algorithms for HyperLogLog sketches", 2017, algorithm 6).
-pub fn estimate(ranks: impl Iterator<Item = u8>, index_bits: u32) -> f64 {
-    let mut n_of_rank = [0_u32; MAX_RANK + 1];
-    ranks.for_each(|rank| n_of_rank[usize::from(rank)] += 1);
-    let (m, greatest) = (f64::from(1_u32 << index_bits), usize::from(max_rank(index_bits)));
-    let share = |rank: usize| f64::from(n_of_rank[rank]) / m;
-    let mut sum = m * tau(1.0 - share(greatest));
-    for rank in (1..greatest).rev() {
-        sum = 0.5 * (sum + f64::from(n_of_rank[rank]));
+/// How many registers have each rank as their greatest, 0 where there was no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ranks([u16; MAX_RANK + 1]);
+
+impl Ranks {
+    pub fn none() -> Self {
+        Self([0; MAX_RANK + 1])
     }
-    sum += m * sigma(share(0));
-    // Full registers would say that there is no end of them.
-    (m * m / (2.0 * std::f64::consts::LN_2 * sum)).min(u64::MAX as f64)
+
+    pub fn add(&mut self, rank: u8) {
+        self.0[usize::from(rank)] += 1;
+    }
+
+    pub fn remove(&mut self, rank: u8) {
+        self.0[usize::from(rank)] -= 1;
+    }
+
+    /// How many distinct keys leave these ranks. The standard error is
+    /// `1.04 / sqrt(registers)`, without a bias for few or many (Ertl, "New
+    /// cardinality estimation algorithms for HyperLogLog sketches", 2017,
+    /// algorithm 6).
+    pub fn estimate(&self, index_bits: u32) -> f64 {
+        let (m, greatest) = (f64::from(1_u32 << index_bits), usize::from(max_rank(index_bits)));
+        let share = |rank: usize| f64::from(self.0[rank]) / m;
+        let mut sum = m * tau(1.0 - share(greatest));
+        for rank in (1..greatest).rev() {
+            sum = 0.5 * (sum + f64::from(self.0[rank]));
+        }
+        sum += m * sigma(share(0));
+        // Full registers would say that there is no end of them.
+        (m * m / (2.0 * std::f64::consts::LN_2 * sum)).min(u64::MAX as f64)
+    }
+}
+
+impl FromIterator<u8> for Ranks {
+    fn from_iter<T: IntoIterator<Item = u8>>(ranks: T) -> Self {
+        ranks.into_iter().fold(Self::none(), |mut all, rank| {
+            all.add(rank);
+            all
+        })
+    }
 }
 
 /// What registers without a key add; infinite if all are.
@@ -82,8 +107,9 @@ mod tests {
 
     #[test]
     fn the_ends_are_finite_and_nothing_is_zero() {
-        assert_eq!(estimate(std::iter::repeat_n(0, 256), 8), 0.0);
-        assert!(estimate(std::iter::repeat_n(1, 256), 8).is_finite());
-        assert_eq!(estimate(std::iter::repeat_n(max_rank(8), 256), 8), u64::MAX as f64);
+        let all = |rank| std::iter::repeat_n(rank, 256).collect::<Ranks>();
+        assert_eq!(all(0).estimate(8), 0.0);
+        assert!(all(1).estimate(8).is_finite());
+        assert_eq!(all(max_rank(8)).estimate(8), u64::MAX as f64);
     }
 }

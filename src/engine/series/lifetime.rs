@@ -4,7 +4,7 @@ mod distinct;
 
 pub use distinct::Distinct;
 
-use super::index::{NO_KEY, NO_NUMBER};
+use super::totals::{NO_KEY, NO_NUMBER};
 use super::{Reading, mean_gap_seconds, seconds_between};
 use crate::engine::exact_sum::ExactSum;
 use crate::engine::plan::{Aggregate, ColumnKind, LifetimePlan};

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use super::index::{self, ColumnIndex, NO_KEY, Totals};
+use super::index::{self, ColumnIndex};
 use super::rows::BLOCK;
 use super::tiles::{TileEdge, Tiles};
+use super::totals::{NO_KEY, Totals};
 use super::{Reading, Series, Slice, length, seconds_between};
 use crate::engine::exact_sum::{ExactSum, Fixed};
 use crate::engine::plan::{Aggregate, SeriesPlan, Window};
@@ -34,7 +35,7 @@ impl<'a> Part<'a> {
             Aggregate::Min => self.extremes().0,
             Aggregate::Max => self.extremes().1,
             Aggregate::Std => self.deviation(),
-            Aggregate::Distinct => self.n_distinct(),
+            Aggregate::Distinct => self.n_distinct(window),
             Aggregate::First => return self.first_cell(),
             Aggregate::Last => return self.cell(self.last()),
             Aggregate::MostFrequent => return self.cell(self.most_frequent()),
@@ -121,11 +122,14 @@ impl<'a> Part<'a> {
         let Some(column) = self.column else { return f64::NAN };
         let totals = self.totals(column);
         if let Some((whole, edge, share)) = self.tile_totals(column) {
-            let wide: f64 = self.numbers().filter(|&number| Fixed::of(number).is_none()).sum();
-            return whole.sum.plus(totals.sum).value()
-                + share * edge.sum.value()
-                + self.wide(column).0
-                + if totals.n_wide == 0 { 0.0 } else { wide };
+            let mut sum = whole.sum.plus(totals.sum).value() + share * edge.sum.value();
+            if whole.n_wide + edge.n_wide > 0 {
+                sum += self.wide(column).0;
+            }
+            if totals.n_wide > 0 {
+                sum += self.numbers().filter(|&number| Fixed::of(number).is_none()).sum::<f64>();
+            }
+            return sum;
         }
         if totals.n_wide == 0 { totals.sum.value() } else { self.numbers().collect::<ExactSum>().value() }
     }
@@ -143,9 +147,10 @@ impl<'a> Part<'a> {
         let Some(column) = self.column else { return f64::NAN };
         let totals = self.totals(column);
         if let Some((whole, edge, share)) = self.tile_totals(column) {
-            let squares = whole.squares.plus(totals.squares).value()
-                + share * edge.squares.value()
-                + self.wide(column).1;
+            let mut squares = whole.squares.plus(totals.squares).value() + share * edge.squares.value();
+            if whole.n_wide + edge.n_wide > 0 {
+                squares += self.wide(column).1;
+            }
             let (sum, n) = (self.sum(), self.n_present());
             return ((squares - sum * sum / n).max(0.0) / (n - 1.0)).sqrt();
         }
@@ -165,25 +170,28 @@ impl<'a> Part<'a> {
     fn extremes(&self) -> (f64, f64) {
         let Some(column) = self.column else { return (f64::NAN, f64::NAN) };
         let (cells, Range { start, end }) = (self.column(column), self.slice.rows.clone());
-        let of_rows = match self.index(column) {
-            Some(ColumnIndex::Number(index)) => index.extremes(cells, start, end),
-            _ => index::extremes_of(&cells[start..end]),
+        let indexed = match self.index(column) {
+            Some(ColumnIndex::Number(index)) if end == cells.len() => index.extremes_from(start),
+            _ => None,
         };
+        let of_rows = indexed.unwrap_or_else(|| index::extremes_of(&cells[start..end]));
         let Some((tiles, edge)) = self.tiles() else { return of_rows };
-        tiles.shares(edge).fold(of_rows, |(least, greatest), (tile, _)| {
-            let extremes = tile.columns[column].extremes;
-            (least.min(extremes.0), greatest.max(extremes.1))
-        })
+        let of_tiles = tiles.tiles[edge.tile].columns[column].extremes;
+        (of_rows.0.min(of_tiles.0), of_rows.1.max(of_tiles.1))
     }
 
-    fn n_distinct(&self) -> f64 {
+    fn n_distinct(&self, window: Window) -> f64 {
         let Some(column) = self.column else { return 0.0 };
         let of_rows = self.n_distinct_of_rows(column) as f64;
         match self.tiles() {
             None => of_rows,
             Some((tiles, edge)) => {
                 let sketch = tiles.sketches[column].as_ref();
-                sketch.map_or(of_rows, |sketch| sketch.count_after(edge.from).round().max(of_rows))
+                let length = match window {
+                    Window::Sliding(length) => Some(length),
+                    _ => None,
+                };
+                sketch.map_or(of_rows, |sketch| sketch.count_after(edge.from, length).round().max(of_rows))
             }
         }
     }
@@ -192,7 +200,7 @@ impl<'a> Part<'a> {
         let (cells, Range { start, end }) = (self.column(column), self.slice.rows.clone());
         if end == cells.len()
             && let Some(ColumnIndex::Key(index)) = self.index(column)
-            && let Some(n) = index.n_distinct(start)
+            && let Some(n) = index.n_distinct_from(start)
         {
             return n as usize;
         }

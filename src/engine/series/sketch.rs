@@ -1,9 +1,11 @@
 //! How many distinct keys there are in a window, roughly.
 
-use super::hyperloglog::{self, max_rank};
-use super::index::NO_KEY;
+use smallvec::SmallVec;
+
+use super::hyperloglog::{self, Ranks, max_rank};
 use super::rows::time_of;
-use crate::engine::time::Timestamp;
+use super::totals::NO_KEY;
+use crate::engine::time::{Millis, Timestamp};
 
 const INDEX_BITS: u32 = 8;
 const RANK_BITS: u32 = 8;
@@ -15,10 +17,25 @@ const RANK_BITS: u32 = 8;
 /// those to which no later one is equal or greater. What is read of a window is
 /// what a HyperLogLog of its keys would say, with a standard error of 6.5 %
 /// (1.04 / sqrt(256)), in whatever order the keys came.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SlidingSketch {
     /// Of each register: time and rank, packed; times ascend and ranks descend.
     registers: Box<[Vec<u64>]>,
+    /// Of the windows that features read, so that they need not read every register.
+    windows: Vec<WindowRanks>,
+}
+
+/// The greatest ranks of one window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct WindowRanks {
+    length: Millis,
+    ranks: Ranks,
+    /// What they come to; none if they have changed since.
+    estimate: Option<f64>,
+    /// It holds what is later than this …
+    from: Timestamp,
+    /// … and stays so up to a window from here, where the first of its ranks leaves it.
+    until: Timestamp,
 }
 
 /// The latest time that fits beside a rank, in milliseconds.
@@ -29,26 +46,37 @@ fn pack(time: Timestamp, rank: u64) -> u64 {
     (time.as_millis().clamp(0, MAX_TIME) as u64) << RANK_BITS | rank
 }
 
+fn time(entry: u64) -> Timestamp {
+    Timestamp::from_millis((entry >> RANK_BITS) as i64)
+}
+
 fn rank(entry: u64) -> u64 {
     entry & ((1 << RANK_BITS) - 1)
 }
 
 impl Default for SlidingSketch {
     fn default() -> Self {
-        Self { registers: vec![Vec::new(); Self::N_REGISTERS].into() }
+        Self { registers: vec![Vec::new(); Self::N_REGISTERS].into(), windows: Vec::new() }
     }
 }
 
 impl SlidingSketch {
     pub const N_REGISTERS: usize = 1 << INDEX_BITS;
 
-    /// Of a column's keys and their times, as cells.
-    pub fn of(times: &[u64], keys: &[u64]) -> Self {
-        let mut sketch = Self::default();
+    /// Of a column's keys and their times, as cells; `windows`: that features read.
+    pub fn of(times: &[u64], keys: &[u64], windows: impl Iterator<Item = Millis>) -> Self {
+        let mut sketch = Self::default().with_windows(windows);
         for (&time, &key) in times.iter().zip(keys) {
             sketch.insert(key, time_of(time), Timestamp::from_millis(0));
         }
         sketch
+    }
+
+    #[must_use]
+    pub fn with_windows(mut self, windows: impl Iterator<Item = Millis>) -> Self {
+        self.windows.clear();
+        self.windows.extend(windows.map(|length| WindowRanks::of(&self.registers, length, Timestamp::MIN)));
+        self
     }
 
     /// Adds a key of an event at `time`, if there is one; what is at or before
@@ -67,20 +95,45 @@ impl SlidingSketch {
         // Of equal times the greater rank is enough.
         let until = at + usize::from(register.get(at).is_some_and(|e| e >> RANK_BITS == entry >> RANK_BITS));
         let from = register[..at].partition_point(|&earlier| rank(earlier) > new_rank);
+        let before: SmallVec<[u8; 8]> =
+            self.windows.iter().map(|window| rank_after(register, window.from)).collect();
         register.splice(from..until, [entry]);
-        let gone = register.partition_point(|&entry| entry <= pack(horizon, u64::MAX >> (64 - RANK_BITS)));
-        register.drain(..gone);
+        register.drain(..first_after(register, horizon));
+        for (window, before) in self.windows.iter_mut().zip(before) {
+            // Seldom: most keys have no greater rank than those before them.
+            if rank_after(register, window.from) != before {
+                window.ranks.remove(before);
+                window.add(register);
+            }
+        }
     }
 
-    /// The estimate of distinct keys after `time`.
-    pub fn count_after(&self, time: Timestamp) -> f64 {
-        let until = pack(time, u64::MAX >> (64 - RANK_BITS));
-        let greatest = |register: &Vec<u64>| {
-            // Ranks descend: the first that is later is the greatest.
-            let first = register.partition_point(|&entry| entry <= until);
-            register.get(first).map_or(0, |&entry| rank(entry) as u8)
+    /// Makes the windows that begin before `rows`, whose keys are counted one
+    /// by one, ready to be read as of `now`.
+    pub fn advance(&mut self, now: Timestamp, rows: Timestamp) {
+        for window in &mut self.windows {
+            let from = now.before(window.length);
+            if from < window.until {
+                window.from = from;
+            } else if from < rows {
+                *window = WindowRanks::of(&self.registers, window.length, from);
+            }
+            if from < rows {
+                window.estimate.get_or_insert_with(|| window.ranks.estimate(INDEX_BITS));
+            }
+        }
+    }
+
+    /// The estimate of distinct keys after `time`, where a window of `length` begins.
+    pub fn count_after(&self, time: Timestamp, length: Option<Millis>) -> f64 {
+        let ready = |window: &&WindowRanks| {
+            Some(window.length) == length && (window.from..window.until).contains(&time)
         };
-        hyperloglog::estimate(self.registers.iter().map(greatest), INDEX_BITS)
+        let ready = self.windows.iter().find(ready).and_then(|window| window.estimate);
+        ready.unwrap_or_else(|| {
+            let ranks = self.registers.iter().map(|register| rank_after(register, time));
+            ranks.collect::<Ranks>().estimate(INDEX_BITS)
+        })
     }
 
     pub fn registers(&self) -> &[Vec<u64>] {
@@ -89,10 +142,40 @@ impl SlidingSketch {
 
     /// Rebuilds a sketch; none if these are no registers of one.
     pub fn from_registers(registers: Vec<Vec<u64>>) -> Option<Self> {
-        let has_rank = |entry: &u64| (1..=u64::from(max_rank(INDEX_BITS))).contains(&rank(*entry));
-        let is_valid = registers.len() == Self::N_REGISTERS && registers.iter().flatten().all(has_rank);
-        is_valid.then(|| Self { registers: registers.into() })
+        let is_register = |register: &Vec<u64>| {
+            let is_rank = |&entry: &u64| (1..=u64::from(max_rank(INDEX_BITS))).contains(&rank(entry));
+            let is_next = |&a: &u64, &b: &u64| time(a) < time(b) && rank(a) > rank(b);
+            register.iter().all(is_rank) && register.is_sorted_by(is_next)
+        };
+        (registers.len() == Self::N_REGISTERS && registers.iter().all(is_register))
+            .then(|| Self { registers: registers.into(), windows: Vec::new() })
     }
+}
+
+impl WindowRanks {
+    fn of(registers: &[Vec<u64>], length: Millis, from: Timestamp) -> Self {
+        let mut window = Self { length, ranks: Ranks::none(), estimate: None, from, until: Timestamp::MAX };
+        registers.iter().for_each(|register| window.add(register));
+        window
+    }
+
+    /// Counts a register that is new or has changed.
+    fn add(&mut self, register: &[u64]) {
+        let first = register.get(first_after(register, self.from)).copied();
+        self.ranks.add(first.map_or(0, |entry| rank(entry) as u8));
+        self.until = first.map_or(self.until, |entry| self.until.min(time(entry)));
+        self.estimate = None;
+    }
+}
+
+/// Where in a register the entries after `time` begin.
+fn first_after(register: &[u64], time: Timestamp) -> usize {
+    register.partition_point(|&entry| entry <= pack(time, u64::MAX >> (64 - RANK_BITS)))
+}
+
+/// The greatest rank after `time`: ranks descend, so it is the first; 0 if there is none.
+fn rank_after(register: &[u64], time: Timestamp) -> u8 {
+    register.get(first_after(register, time)).map_or(0, |&entry| rank(entry) as u8)
 }
 
 #[cfg(test)]
@@ -100,7 +183,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::engine::time::Millis;
 
     fn key(number: u64) -> u64 {
         xxhash_rust::xxh3::xxh3_64(&number.to_le_bytes())
@@ -112,7 +194,17 @@ mod tests {
         let events: Vec<(u64, Timestamp)> =
             (0..200_000).map(|n| (key(key(n) % 30_000), at((n / 10) as i64))).collect();
         let (mut sorted, mut shuffled) = (SlidingSketch::default(), SlidingSketch::default());
-        events.iter().for_each(|&(key, time)| sorted.insert(key, time, at(-1)));
+        let window = Millis::new(5_000_000);
+        let mut watched = SlidingSketch::default().with_windows([window].into_iter());
+        for &(key, time) in &events {
+            sorted.insert(key, time, at(-1));
+            watched.insert(key, time, at(-1));
+            watched.advance(time, at(20_000));
+            let from = time.before(window);
+            if key % 100 == 0 {
+                assert_eq!(watched.count_after(from, Some(window)), sorted.count_after(from, None));
+            }
+        }
         let mut order: Vec<usize> = (0..events.len()).collect();
         order.sort_by_key(|&n| key(n as u64 + 7));
         order.iter().for_each(|&n| shuffled.insert(events[n].0, events[n].1, at(-1)));
@@ -121,7 +213,7 @@ mod tests {
             let from = at(20_000).before(Millis::new(seconds * 1_000));
             let exact: BTreeSet<u64> =
                 events.iter().filter(|(_, time)| *time > from).map(|(key, _)| *key).collect();
-            let error = sorted.count_after(from) / exact.len() as f64 - 1.0;
+            let error = sorted.count_after(from, None) / exact.len() as f64 - 1.0;
             // Three standard errors.
             assert!(error.abs() < 3.0 * 0.065, "{seconds} s: off by {error}");
         }
@@ -137,9 +229,9 @@ mod tests {
         sketch.insert(key, at(1_000), at(0));
         sketch.insert(key, at(2_000), at(1_500));
         assert_eq!(sketch.registers.iter().map(Vec::len).sum::<usize>(), 1);
-        assert_eq!(sketch.count_after(at(2_000)), 0.0);
+        assert_eq!(sketch.count_after(at(2_000), None), 0.0);
         // A window of early history may begin before 1970.
         sketch.insert(key, at(3_000), at(-1));
-        assert_eq!(sketch.count_after(at(-1)).round(), 1.0);
+        assert_eq!(sketch.count_after(at(-1), None).round(), 1.0);
     }
 }

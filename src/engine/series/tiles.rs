@@ -7,9 +7,10 @@
 //! that its length suggests; the tile has at most a seventh as many rows as
 //! there are later ones, which bounds the error.
 
-use super::index::{Totals, extremes_of};
+use super::index::extremes_of;
 use super::rows::BLOCK;
 use super::sketch::SlidingSketch;
+use super::totals::Totals;
 use crate::engine::exact_sum::Fixed;
 use crate::engine::plan::{ColumnKind, ColumnPlan, SeriesPlan};
 use crate::engine::time::Timestamp;
@@ -31,6 +32,8 @@ pub struct Tile {
     pub first: Timestamp,
     pub last: Timestamp,
     pub n_rows: u32,
+    /// Rows of the tiles after it.
+    pub n_later: u32,
     pub columns: Box<[TileColumn]>,
 }
 
@@ -39,6 +42,7 @@ pub struct TileColumn {
     /// Of all that came before it in the column, as its index counts; a stored
     /// tile has what is its own here.
     pub before: Totals,
+    /// Least and greatest of it and of the tiles after it.
     pub extremes: (f64, f64),
     /// Sum and sum of squares of the numbers that fixed point does not hold.
     pub wide: (f64, f64),
@@ -73,6 +77,7 @@ impl Tiles {
     pub fn push(&mut self, tile: Tile) {
         let unit = tile.n_rows.max(1);
         let size = |tile: &Tile| (tile.n_rows / unit).checked_ilog2().unwrap_or(0);
+        self.tiles.iter_mut().for_each(|earlier| earlier.precede(&tile));
         self.tiles.push(tile);
         let mut end = self.tiles.len();
         loop {
@@ -94,14 +99,18 @@ impl Tiles {
         let Some(tile) = upto.last_mut() else { return };
         (tile.first, tile.last) = (tile.first.min(time), tile.last.max(time));
         tile.n_rows += 1;
+        let columns = cells.iter().zip(&plan.columns);
+        let columns = columns.map(|(cell, plan)| TileColumn::of(plan, Totals::default(), &[*cell]));
+        let one = Tile { first: time, last: time, n_rows: 1, n_later: 0, columns: columns.collect() };
         for (column, (&cell, column_plan)) in cells.iter().zip(&plan.columns).enumerate() {
-            let one = TileColumn::of(column_plan, Totals::default(), &[cell]);
-            tile.columns[column].absorb(&one);
+            tile.columns[column].absorb(&one.columns[column]);
+            tile.columns[column].widen(&one.columns[column]);
             let more = Totals::of_cell(column_plan, cell);
             for tile in &mut *later {
                 tile.columns[column].before = tile.columns[column].before.plus(more);
             }
         }
+        upto[..at].iter_mut().for_each(|earlier| earlier.precede(&one));
     }
 
     /// Forgets the tiles that end at or before `horizon`.
@@ -121,7 +130,8 @@ impl Tiles {
 
     /// Rows of the tiles in a window.
     pub fn n_rows(&self, edge: TileEdge) -> f64 {
-        self.shares(edge).map(|(tile, share)| share * f64::from(tile.n_rows)).sum()
+        let tile = &self.tiles[edge.tile];
+        edge.share * f64::from(tile.n_rows) + f64::from(tile.n_later)
     }
 
     /// What a column had before a tile, or before the rows if there is no such tile.
@@ -159,6 +169,11 @@ impl Tiles {
                 *before = before.plus(own);
             }
         }
+        let mut n_later = 0;
+        for tile in self.tiles.iter_mut().rev() {
+            tile.n_later = n_later;
+            n_later = n_later.saturating_add(tile.n_rows);
+        }
         before
     }
 }
@@ -169,9 +184,18 @@ impl Tile {
         column.is_none_or(|column| self.columns[column].first.is_some())
     }
 
+    /// Takes notice of what is after it now.
+    fn precede(&mut self, later: &Self) {
+        self.n_later = self.n_later.saturating_add(later.n_rows);
+        for (column, later) in self.columns.iter_mut().zip(&later.columns) {
+            column.widen(later);
+        }
+    }
+
     fn absorb(&mut self, later: &Self) {
         self.last = later.last;
         self.n_rows += later.n_rows;
+        self.n_later = self.n_later.saturating_sub(later.n_rows);
         for (column, later) in self.columns.iter_mut().zip(&later.columns) {
             column.absorb(later);
         }
@@ -191,9 +215,12 @@ impl TileColumn {
         }
     }
 
-    fn absorb(&mut self, later: &Self) {
+    fn widen(&mut self, later: &Self) {
         let (least, greatest) = later.extremes;
         self.extremes = (self.extremes.0.min(least), self.extremes.1.max(greatest));
+    }
+
+    fn absorb(&mut self, later: &Self) {
         self.wide = (self.wide.0 + later.wide.0, self.wide.1 + later.wide.1);
         self.first = self.first.or(later.first);
     }
@@ -210,9 +237,16 @@ mod tests {
         let mut tiles = Tiles::new(Box::default());
         for n in 0..8_000 {
             let at = Timestamp::from_millis(n);
-            tiles.push(Tile { first: at, last: at, n_rows: n_rows as u32, columns: Box::default() });
+            tiles.push(Tile {
+                first: at,
+                last: at,
+                n_rows: n_rows as u32,
+                n_later: 0,
+                columns: Box::default(),
+            });
             let mut later = BUDGET + 1 - n_rows;
             for tile in tiles.tiles.iter().rev() {
+                assert_eq!(tile.n_later as usize, later + n_rows - BUDGET - 1);
                 assert!(7 * tile.n_rows as usize <= later, "{n}: {} before {later}", tile.n_rows);
                 later += tile.n_rows as usize;
             }
