@@ -105,7 +105,7 @@ pub struct SeriesPlan {
     pub by_session: bool,
     pub lifetimes: Vec<LifetimePlan>,
     pub decays: Vec<DecayPlan>,
-    /// The features over the series, by window.
+    /// The features over the series, by window: sliding ones first, from the shortest to the longest.
     pub reads: Vec<WindowReads>,
 }
 
@@ -390,7 +390,14 @@ impl SeriesPlan {
         let read = AggregateRead { slot, aggregate, column };
         match self.reads.iter_mut().find(|reads| reads.window == window) {
             Some(reads) => reads.features.push(read),
-            None => self.reads.push(WindowReads { window, features: vec![read] }),
+            None => {
+                let key = |window| match window {
+                    Window::Sliding(length) => length,
+                    _ => Millis::new(i64::MAX),
+                };
+                let at = self.reads.partition_point(|reads| key(reads.window) <= key(window));
+                self.reads.insert(at, WindowReads { window, features: vec![read] });
+            }
         }
     }
 

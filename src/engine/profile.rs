@@ -5,7 +5,7 @@ mod traits;
 
 use super::event::UserId;
 use super::expression::Expression;
-use super::plan::{FeatureKind, Plan, Scope, SeriesPlan, TriggerKind, WindowReads};
+use super::plan::{AggregateRead, FeatureKind, Plan, Scope, SeriesPlan, TriggerKind, Window};
 use super::series::{AsOf, Reading, Series};
 use super::session::Sessions;
 use super::time::{Arrival, Millis, Timestamp};
@@ -71,9 +71,7 @@ impl Profile {
         let mut vector = plan.empty_vector();
         let as_of = AsOf { now, sessions: &self.sessions, bounds: plan.bounds };
         for (series, series_plan) in self.series.iter().zip(&plan.series) {
-            for reads in &series_plan.reads {
-                read_window(series.as_deref(), series_plan, reads, as_of, &mut vector);
-            }
+            read_series(series.as_deref(), series_plan, as_of, &mut vector);
         }
         let scores = self.last_scores();
         for feature in &plan.features {
@@ -144,32 +142,34 @@ impl Profile {
     }
 }
 
-/// Reads every feature of one window into its slot.
-fn read_window(
-    series: Option<&Series>,
-    plan: &SeriesPlan,
-    reads: &WindowReads,
-    as_of: AsOf<'_>,
-    vector: &mut Vector,
-) {
-    let slice = series.map(|series| (series, series.window(reads.window, as_of)));
-    for read in &reads.features {
-        let reading = match &slice {
-            Some((series, slice)) => {
-                series.read(plan, read.aggregate, read.column, reads.window, slice.clone(), as_of.now)
-            }
-            None => Reading::of_nothing(read.aggregate),
-        };
-        match (read.slot, reading) {
-            (Slot::Number(slot), Reading::Number(number)) => vector.numbers[slot] = canonical(number),
-            (Slot::Number(slot), Reading::Cell(cell)) => {
-                vector.numbers[slot] = canonical(f64::from_bits(cell));
-            }
-            (Slot::Text(slot), Reading::Cell(cell)) => {
-                vector.texts[slot] = series.and_then(|series| series.text(cell)).cloned();
-            }
-            (Slot::Text(_), Reading::Number(_)) => {}
+/// Reads every feature of a series into its slot.
+fn read_series(series: Option<&Series>, plan: &SeriesPlan, as_of: AsOf<'_>, vector: &mut Vector) {
+    let mut shorter = None;
+    for reads in &plan.reads {
+        let slice = series.map(|series| (series, series.window(reads.window, as_of, shorter.as_ref())));
+        for read in &reads.features {
+            let reading = match &slice {
+                Some((series, slice)) => {
+                    series.read(plan, read.aggregate, read.column, reads.window, slice.clone(), as_of.now)
+                }
+                None => Reading::of_nothing(read.aggregate),
+            };
+            write_reading(series, read, reading, vector);
         }
+        shorter = slice.map(|(_, slice)| slice).filter(|_| matches!(reads.window, Window::Sliding(_)));
+    }
+}
+
+fn write_reading(series: Option<&Series>, read: &AggregateRead, reading: Reading, vector: &mut Vector) {
+    match (read.slot, reading) {
+        (Slot::Number(slot), Reading::Number(number)) => vector.numbers[slot] = canonical(number),
+        (Slot::Number(slot), Reading::Cell(cell)) => {
+            vector.numbers[slot] = canonical(f64::from_bits(cell));
+        }
+        (Slot::Text(slot), Reading::Cell(cell)) => {
+            vector.texts[slot] = series.and_then(|series| series.text(cell)).cloned();
+        }
+        (Slot::Text(_), Reading::Number(_)) => {}
     }
 }
 

@@ -174,7 +174,7 @@ impl Source<'_> {
     /// How many events of a window count, and the latest of them.
     fn events(self, window: Window, as_of: AsOf<'_>) -> (u64, Vec<Occurrence>) {
         let Self { series, plan, column } = self;
-        let slice = series.window(window, as_of);
+        let slice = series.window(window, as_of, None);
         let n = match series.read(plan, Aggregate::Count, column, window, slice.clone(), as_of.now) {
             Reading::Number(n) => n.round() as u64,
             Reading::Cell(_) => 0,

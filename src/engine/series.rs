@@ -299,22 +299,25 @@ impl Series {
     }
 
     /// What a window holds as of an instant not before the last arrival.
-    pub fn window(&self, window: Window, as_of: AsOf<'_>) -> Slice {
+    /// `shorter`: what a sliding window holds that is not longer, if it is known.
+    pub fn window(&self, window: Window, as_of: AsOf<'_>, shorter: Option<&Slice>) -> Slice {
         let AsOf { now, sessions, bounds } = as_of;
         let end = self.rows.end();
         let nothing = Slice { rows: end..end, tiles: None };
         // A session has the instant that it starts at.
         let before = |session: &Session| session.start.before(Millis::new(1));
         match window {
-            Window::Sliding(length) => self.after(now.before(length)),
+            Window::Sliding(length) => {
+                self.after(now.before(length), shorter.map_or(end, |shorter| shorter.rows.start))
+            }
             Window::Session => match sessions.current(bounds, now) {
-                Some(session) => self.after(before(session)),
+                Some(session) => self.after(before(session), end),
                 None => nothing,
             },
             Window::PreviousSession => match sessions.previous(bounds, now) {
                 Some(session) => {
-                    let Slice { rows, tiles } = self.after(before(session));
-                    let end = self.rows.after(session.end);
+                    let Slice { rows, tiles } = self.after(before(session), end);
+                    let end = self.rows.after(session.end, end);
                     Slice { rows: rows.start.min(end)..end, tiles }
                 }
                 None => nothing,
@@ -323,9 +326,10 @@ impl Series {
         }
     }
 
-    fn after(&self, from: Timestamp) -> Slice {
+    /// `until`: where the rows after `from` begin, or a later position.
+    fn after(&self, from: Timestamp, until: usize) -> Slice {
         let tiles = self.tiles.as_ref().and_then(|tiles| tiles.edge(from));
-        let start = if tiles.is_some() { self.rows.start() } else { self.rows.after(from) };
+        let start = if tiles.is_some() { self.rows.start() } else { self.rows.after(from, until) };
         Slice { rows: start..self.rows.end(), tiles }
     }
 

@@ -19,7 +19,7 @@ impl Series {
                 plan.lifetime(column).is_some_and(|lifetime| self.lifetimes[lifetime].is_approximate())
             }
             (_, Window::Lifetime) => false,
-            _ => self.window(window, as_of).tiles.is_some(),
+            _ => self.window(window, as_of, None).tiles.is_some(),
         }
     }
 

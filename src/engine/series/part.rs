@@ -50,7 +50,8 @@ impl<'a> Part<'a> {
             Aggregate::Trend => {
                 // The window holds both spans.
                 let middle = now.before(Millis::new(length(window).as_millis() / 2));
-                let lately = Part { slice: self.series.after(middle), ..self.clone() };
+                let lately =
+                    Part { slice: self.series.after(middle, self.series.rows.end()), ..self.clone() };
                 let before = match lately.slice.tiles {
                     None => {
                         let rows = self.slice.rows.start..lately.slice.rows.start;

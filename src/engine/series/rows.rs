@@ -81,10 +81,13 @@ impl Rows {
         self.cells[column * capacity + position] = cell;
     }
 
-    /// The position of the first row later than `time`.
-    pub fn after(&self, time: Timestamp) -> usize {
-        let (times, time) = (&self.times()[self.start()..], time_cell(time));
-        if times.first().is_none_or(|&first| first > time) {
+    /// The position of the first row later than `time`, which is `until` or before it.
+    pub fn after(&self, time: Timestamp, until: usize) -> usize {
+        let (times, time) = (&self.times()[self.start()..until], time_cell(time));
+        if times.last().is_none_or(|&last| last <= time) {
+            return until;
+        }
+        if times[0] > time {
             return self.start();
         }
         // From the end, in steps that double: short windows touch the last rows only.
