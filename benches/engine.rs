@@ -12,7 +12,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use mimalloc::MiMalloc;
 use rand::RngExt;
 use tipoff::engine::model::Models;
-use tipoff::engine::plan::Plan;
+use tipoff::engine::plan::{EXACT_ROWS, Plan};
 use tipoff::engine::time::Millis;
 use workload::{Arriving, N_EVENTS, N_USERS, Users};
 
@@ -58,24 +58,28 @@ fn throughput(c: &mut Criterion) {
     run(&mut group, "10 features, read after each event", &workload::small(), &small, true);
 }
 
-/// The same events, the longest window from an hour to 90 days: forty
-/// features of many users, and a few features of users with many events.
+/// The same events, the longest window from an hour to 90 days: of one user
+/// whose events are all kept, of one beyond the budget, of many at once, and
+/// forty features of more than fit a cache.
 fn window_length(c: &mut Criterion) {
     const HOUR: i64 = Millis::HOUR.as_millis();
     let lengths = [("1h", HOUR), ("24h", DAY), ("7d", 7 * DAY), ("30d", 30 * DAY), ("90d", 90 * DAY)];
-    let events = |n_users| workload::events(N_EVENTS, n_users, Millis::new(90 * DAY), |_| Millis::ZERO);
-    let many = events(N_USERS);
+    let events = |n, n_users| workload::events(n, n_users, Millis::new(90 * DAY), |_| Millis::ZERO);
+    for (what, n_events, n_users, exact_rows) in [
+        ("one user, 28 events an hour, exact", 60_000, 1, 65_536),
+        ("one user, 463 events an hour", N_EVENTS, 1, EXACT_ROWS),
+        ("2,000 users", N_EVENTS, 2_000, EXACT_ROWS),
+    ] {
+        let events = events(n_events, n_users);
+        let mut eight = group(c, &format!("longest window, 8 features, {what}"));
+        for (name, length) in lengths {
+            run(&mut eight, name, &workload::one_stream(Millis::new(length), exact_rows), &events, true);
+        }
+    }
+    let events = events(N_EVENTS, N_USERS);
     let mut forty = group(c, "longest window, 40 features");
     for (name, length) in lengths {
-        run(&mut forty, name, &workload::wide_up_to(Millis::new(length)), &many, true);
-    }
-    drop((forty, many));
-    for n_users in [2_000, 1] {
-        let events = events(n_users);
-        let mut eight = group(c, &format!("longest window, 8 features, users: {n_users}"));
-        for (name, length) in lengths {
-            run(&mut eight, name, &workload::one_stream(Millis::new(length)), &events, true);
-        }
+        run(&mut forty, name, &workload::wide_up_to(Millis::new(length)), &events, true);
     }
 }
 

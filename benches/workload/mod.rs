@@ -102,8 +102,8 @@ pub fn four_types() -> Plan {
 }
 
 /// Eight features of one stream over five minutes and over `longest`.
-pub fn one_stream(longest: Millis) -> Plan {
-    let mut text = String::new();
+pub fn one_stream(longest: Millis, exact_rows: usize) -> Plan {
+    let mut text = format!("[series]\nexact_rows = {exact_rows}\n");
     for window in ["5m".to_owned(), format!("{}s", longest.as_millis() / 1_000)] {
         for (aggregate, of) in
             [("count", "view"), ("sum", "view.price"), ("max", "view.price"), ("distinct", "view.item")]

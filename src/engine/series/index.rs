@@ -78,3 +78,94 @@ impl ColumnIndex {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::super::rows::BLOCK;
+    use super::super::totals::NO_KEY;
+    use super::*;
+
+    /// What happens to a column.
+    #[derive(Clone, Debug)]
+    enum Change {
+        /// A cell comes, so many before the last.
+        Insert { from_end: usize, cell: u64 },
+        /// So many rows leave every window, and whole blocks of such rows are forgotten.
+        Leave { rows: usize },
+    }
+
+    fn changes() -> impl Strategy<Value = Vec<Change>> {
+        let from_end = prop_oneof![6 => Just(0_usize), 3 => 0..8_usize, 1 => 0..300_usize];
+        let insert = (from_end, 0..120_u64).prop_map(|(from_end, cell)| Change::Insert { from_end, cell });
+        let leave = (0..60_usize).prop_map(|rows| Change::Leave { rows });
+        prop::collection::vec(prop_oneof![40 => insert, 1 => leave], 0..800)
+    }
+
+    fn column(kind: ColumnKind) -> ColumnPlan {
+        ColumnPlan { property: 0, kind, squares: true, extremes: true, distinct: true, texts: false }
+    }
+
+    /// Compares with what the rows say after every change.
+    fn agrees(plan: &ColumnPlan, changes: &[Change], cell: fn(u64) -> u64) -> Result<(), TestCaseError> {
+        let (mut cells, mut start) = (Vec::new(), 0);
+        let mut index = ColumnIndex::of(plan, &Rows::new(1), 0, Totals::default());
+        let mut forgotten = Totals::default();
+        for change in changes {
+            match *change {
+                Change::Insert { from_end, cell: value } => {
+                    let position = cells.len() - from_end.min(cells.len() - start);
+                    cells.insert(position, cell(value));
+                    if position + 1 == cells.len() {
+                        index.push(&cells, start);
+                    } else {
+                        index.insert(&cells, position, start);
+                    }
+                }
+                Change::Leave { rows } => {
+                    start = (start + rows).min(cells.len());
+                    let n_blocks = (start / BLOCK).saturating_sub(1);
+                    let gone: Vec<u64> = cells.drain(..n_blocks * BLOCK).collect();
+                    forgotten = forgotten.plus(Totals::of(plan, &gone));
+                    start -= gone.len();
+                    index.drop_blocks(n_blocks);
+                }
+            }
+            for from in [start, start.midpoint(cells.len()), cells.len().saturating_sub(3).max(start)] {
+                let before = forgotten.plus(Totals::of(plan, &cells[..from]));
+                prop_assert_eq!(index.before(&cells, from), before);
+                match &index {
+                    ColumnIndex::Number(index) => {
+                        let (least, greatest) = extremes_of(&cells[from..]);
+                        let (by_index, greatest_by_index) = index.extremes_from(from).expect("kept");
+                        let same = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan();
+                        prop_assert!(same(least, by_index), "{least} {by_index}");
+                        prop_assert!(same(greatest, greatest_by_index), "{greatest} {greatest_by_index}");
+                    }
+                    ColumnIndex::Key(index) => {
+                        let keys: BTreeSet<&u64> =
+                            cells[from..].iter().filter(|key| **key != NO_KEY).collect();
+                        prop_assert_eq!(index.n_distinct_from(from), Some(keys.len() as u32));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_equal_what_the_rows_say(changes in changes()) {
+            let cell = |value| if value == 0 { f64::NAN.to_bits() } else { (value as f64 / 8.0 - 3.0).to_bits() };
+            agrees(&column(ColumnKind::Number), &changes, cell)?;
+        }
+
+        #[test]
+        fn keys_equal_what_the_rows_say(changes in changes()) {
+            agrees(&column(ColumnKind::Key), &changes, |value| value.wrapping_mul(0x9e37_79b9_7f4a_7c15))?;
+        }
+    }
+}
