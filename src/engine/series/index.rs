@@ -13,7 +13,7 @@ mod number;
 pub use key::KeyIndex;
 pub use number::{NumberIndex, extremes_of};
 
-use super::rows::Rows;
+use super::rows::{BLOCK, Rows};
 use super::totals::Totals;
 use crate::engine::plan::{ColumnKind, ColumnPlan};
 
@@ -62,6 +62,28 @@ impl ColumnIndex {
         }
     }
 
+    /// Where the block begins in which the first row from `position` on stands
+    /// that has the property; rows between need not be looked at.
+    pub fn block_of_first(&self, cells: &[u64], position: usize) -> usize {
+        let n = self.before(cells, position).n;
+        // Counts wrap, but of no user does one window hold so many.
+        self.partition_blocks(|before| n.wrapping_sub(before) as i32 >= 0).saturating_sub(1) * BLOCK
+    }
+
+    /// Where the block ends in which the last row before `position` stands that has the property.
+    pub fn end_of_last(&self, cells: &[u64], position: usize) -> usize {
+        let n = self.before(cells, position).n;
+        self.partition_blocks(|before| n.wrapping_sub(before) as i32 > 0) * BLOCK
+    }
+
+    /// How many of the first blocks have such a number of present rows before them.
+    fn partition_blocks(&self, is_such: impl Fn(u32) -> bool) -> usize {
+        match self {
+            Self::Number(index) => index.before.partition_point(|before| is_such(before.n)),
+            Self::Key(index) => index.before.partition_point(|&before| is_such(before)),
+        }
+    }
+
     /// Counts a row before all that are there.
     pub fn add_before(&mut self, more: Totals) {
         match self {
@@ -85,7 +107,6 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::rows::BLOCK;
     use super::super::totals::NO_KEY;
     use super::*;
 
@@ -100,7 +121,8 @@ mod tests {
 
     fn changes() -> impl Strategy<Value = Vec<Change>> {
         let from_end = prop_oneof![6 => Just(0_usize), 3 => 0..8_usize, 1 => 0..300_usize];
-        let insert = (from_end, 0..120_u64).prop_map(|(from_end, cell)| Change::Insert { from_end, cell });
+        let value = prop_oneof![1 => Just(0), 1 => 0..120_u64];
+        let insert = (from_end, value).prop_map(|(from_end, cell)| Change::Insert { from_end, cell });
         let leave = (0..60_usize).prop_map(|rows| Change::Leave { rows });
         prop::collection::vec(prop_oneof![40 => insert, 1 => leave], 0..800)
     }
@@ -137,6 +159,15 @@ mod tests {
             for from in [start, start.midpoint(cells.len()), cells.len().saturating_sub(3).max(start)] {
                 let before = forgotten.plus(Totals::of(plan, &cells[..from]));
                 prop_assert_eq!(index.before(&cells, from), before);
+                let mut rows = from..cells.len();
+                if let Some(first) = rows.clone().find(|&row| plan.has(cells[row])) {
+                    let block = index.block_of_first(&cells, from);
+                    prop_assert!(block <= first && first < block.max(from) + BLOCK);
+                }
+                if let Some(last) = rows.rfind(|&row| plan.has(cells[row])) {
+                    let end = index.end_of_last(&cells, cells.len());
+                    prop_assert!(last < end && end <= last + BLOCK);
+                }
                 match &index {
                     ColumnIndex::Number(index) => {
                         let (least, greatest) = extremes_of(&cells[from..]);

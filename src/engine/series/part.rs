@@ -220,14 +220,20 @@ impl<'a> Part<'a> {
         let mut rows = self.slice.rows.clone();
         let Some(column) = self.column else { return rows.next() };
         let cells = self.column(column);
+        if let Some(index) = self.index(column) {
+            rows.start = index.block_of_first(cells, rows.start).max(rows.start);
+        }
         rows.find(|&row| self.is_present(column, cells[row]))
     }
 
     fn last(&self) -> Option<usize> {
-        let mut rows = self.slice.rows.clone().rev();
-        let Some(column) = self.column else { return rows.next() };
+        let mut rows = self.slice.rows.clone();
+        let Some(column) = self.column else { return rows.next_back() };
         let cells = self.column(column);
-        rows.find(|&row| self.is_present(column, cells[row]))
+        if let Some(index) = self.index(column) {
+            rows.end = index.end_of_last(cells, rows.end).min(rows.end);
+        }
+        rows.rfind(|&row| self.is_present(column, cells[row]))
     }
 
     /// Of a window that begins within a tile, its beginning.

@@ -12,7 +12,7 @@ const GROUP: usize = 16;
 #[derive(Clone, Debug)]
 pub struct KeyIndex {
     /// By block: present keys before it.
-    before: Vec<u32>,
+    pub(super) before: Vec<u32>,
     /// Present keys.
     n: u32,
     /// If some feature reads distinct keys.

@@ -8,7 +8,7 @@ use crate::engine::series::totals::Totals;
 #[derive(Clone, Debug)]
 pub struct NumberIndex {
     /// By block: of all rows before it since the index was made.
-    before: Vec<Totals>,
+    pub(super) before: Vec<Totals>,
     total: Totals,
     with_squares: bool,
     /// If some feature reads extremes.
