@@ -69,10 +69,10 @@ fn six_events(entry: usize) {
 /// One user with many events of four types over 90 days.
 fn heaviest(entry: usize) {
     let models = Models::default();
-    for n_events in [1_000, 10_000, 1_000_000] {
+    for n_events in [1_000, 10_000, 1_000_000, 10_000_000] {
         let plan = workload::four_types();
         let mut users = Users::new(&plan, &models, 1);
-        for arriving in workload::events(n_events, 1, Millis::new(90 * 24 * HOUR), |_| Millis::ZERO) {
+        for arriving in workload::arrivals(n_events, 1, Millis::new(90 * 24 * HOUR), |_| Millis::ZERO) {
             users.apply(arriving, false);
         }
         report(

@@ -129,19 +129,27 @@ pub fn events(
     span: Millis,
     late: impl Fn(&mut ChaCha8Rng) -> Millis,
 ) -> Vec<Arriving> {
+    arrivals(n, n_users, span, late).collect()
+}
+
+/// The same, one by one.
+pub fn arrivals(
+    n: usize,
+    n_users: usize,
+    span: Millis,
+    late: impl Fn(&mut ChaCha8Rng) -> Millis,
+) -> impl ExactSizeIterator<Item = Arriving> {
     let mut dice = ChaCha8Rng::seed_from_u64(7);
     let users = Zipf::new(n_users as f64, 0.8).expect("valid");
     let mut numbers: Vec<usize> = (0..n_users).collect();
     numbers.shuffle(&mut dice);
     let step = span.as_millis() as f64 / n as f64;
-    (0..n)
-        .map(|index| {
-            let user = numbers[users.sample(&mut dice) as usize - 1];
-            let arrival = START.after(Millis::new((index as f64 * step) as i64));
-            let time = arrival.before(late(&mut dice));
-            Arriving { user, arrival, event: shop_event(&mut dice, time) }
-        })
-        .collect()
+    (0..n).map(move |index| {
+        let user = numbers[users.sample(&mut dice) as usize - 1];
+        let arrival = START.after(Millis::new((index as f64 * step) as i64));
+        let time = arrival.before(late(&mut dice));
+        Arriving { user, arrival, event: shop_event(&mut dice, time) }
+    })
 }
 
 fn shop_event(dice: &mut ChaCha8Rng, time: Timestamp) -> Event {

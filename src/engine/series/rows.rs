@@ -137,7 +137,7 @@ impl Rows {
         }
         let dead = self.start() / BLOCK * BLOCK;
         let kept = self.end() - dead;
-        if dead >= BLOCK && dead >= kept {
+        if dead >= BLOCK && dead >= kept / 2 {
             let capacity = self.capacity();
             for column in 0..self.n_columns as usize {
                 let first = column * capacity;

@@ -97,8 +97,16 @@ impl SlidingSketch {
         let from = register[..at].partition_point(|&earlier| rank(earlier) > new_rank);
         let before: SmallVec<[u8; 8]> =
             self.windows.iter().map(|window| rank_after(register, window.from)).collect();
-        register.splice(from..until, [entry]);
-        register.drain(..first_after(register, horizon));
+        if from < until {
+            register[from] = entry;
+            register.drain(from + 1..until);
+        } else {
+            register.insert(from, entry);
+        }
+        let gone = first_after(register, horizon);
+        if gone > 0 {
+            register.drain(..gone);
+        }
         for (window, before) in self.windows.iter_mut().zip(before) {
             // Seldom: most keys have no greater rank than those before them.
             if rank_after(register, window.from) != before {
