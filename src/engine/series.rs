@@ -373,6 +373,11 @@ impl Series {
         })
     }
 
+    /// Reads a cell of each column: what a window reads next is then at hand.
+    pub fn touch(&self) -> u64 {
+        self.rows.touch()
+    }
+
     /// The cells of the rows: times, uids if the plan keeps them, then its columns.
     pub fn columns(&self) -> Vec<&[u64]> {
         let n_cells = self.rows.n_columns();

@@ -68,6 +68,13 @@ impl Rows {
         &self.cells[first..first + self.end()]
     }
 
+    /// The last row's cells, combined.
+    pub fn touch(&self) -> u64 {
+        let cells = self.cells.chunks_exact(self.capacity().max(1));
+        let last = self.end().saturating_sub(1);
+        cells.fold(0, |all, column| all ^ column.get(last).copied().unwrap_or(0))
+    }
+
     pub fn times(&self) -> &[u64] {
         self.column(TIME)
     }
