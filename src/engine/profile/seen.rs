@@ -1,6 +1,6 @@
 //! Which events came already.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::engine::event::EventUid;
 use crate::engine::time::{Millis, Timestamp};
@@ -15,8 +15,8 @@ pub struct SeenUids(Option<Box<Seen>>);
 #[derive(Clone, Debug, Default)]
 struct Seen {
     by_arrival: VecDeque<(Timestamp, EventUid)>,
-    /// All of them, or empty while they are few.
-    index: BTreeSet<EventUid>,
+    /// The arrivals of all of them, or empty while they are few.
+    index: BTreeMap<EventUid, Timestamp>,
 }
 
 impl SeenUids {
@@ -25,20 +25,17 @@ impl SeenUids {
     pub fn insert(&mut self, uid: EventUid, now: Timestamp, horizon: Millis) -> bool {
         let seen = self.0.get_or_insert_default();
         seen.forget_before(now.before(horizon));
-        if seen.has(uid) {
+        if seen.arrival_of(uid).is_some() {
             return false;
         }
-        seen.by_arrival.push_back((now, uid));
-        seen.extend_index(uid);
+        seen.push(now, uid);
         true
     }
 
     /// Whether the uid was seen within the horizon before `now`.
     pub fn contains(&self, uid: EventUid, now: Timestamp, horizon: Millis) -> bool {
-        let Some(seen) = &self.0 else { return false };
-        let oldest = now.before(horizon);
-        let is_it = |&(arrival, other): &(Timestamp, EventUid)| other == uid && arrival >= oldest;
-        seen.has(uid) && seen.by_arrival.iter().rev().any(is_it)
+        let arrival = self.0.as_ref().and_then(|seen| seen.arrival_of(uid));
+        arrival.is_some_and(|arrival| arrival >= now.before(horizon))
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &(Timestamp, EventUid)> {
@@ -48,11 +45,11 @@ impl SeenUids {
 }
 
 impl Seen {
-    fn has(&self, uid: EventUid) -> bool {
-        match self.index.is_empty() {
-            true => self.by_arrival.iter().any(|(_, other)| *other == uid),
-            false => self.index.contains(&uid),
+    fn arrival_of(&self, uid: EventUid) -> Option<Timestamp> {
+        if !self.index.is_empty() {
+            return self.index.get(&uid).copied();
         }
+        self.by_arrival.iter().find(|(_, other)| *other == uid).map(|(arrival, _)| *arrival)
     }
 
     fn forget_before(&mut self, oldest: Timestamp) {
@@ -67,23 +64,23 @@ impl Seen {
         }
     }
 
-    /// After `uid` was added to the others.
-    fn extend_index(&mut self, uid: EventUid) {
+    fn push(&mut self, arrival: Timestamp, uid: EventUid) {
+        self.by_arrival.push_back((arrival, uid));
         if !self.index.is_empty() {
-            self.index.insert(uid);
+            self.index.insert(uid, arrival);
         } else if self.by_arrival.len() > FEW {
-            self.index = self.by_arrival.iter().map(|(_, uid)| *uid).collect();
+            self.index = self.by_arrival.iter().map(|&(arrival, uid)| (uid, arrival)).collect();
         }
     }
 }
 
 impl FromIterator<(Timestamp, EventUid)> for SeenUids {
     fn from_iter<T: IntoIterator<Item = (Timestamp, EventUid)>>(seen: T) -> Self {
-        let by_arrival: VecDeque<_> = seen.into_iter().collect();
-        let Some(&(_, last)) = by_arrival.back() else { return Self::default() };
-        let mut seen = Seen { by_arrival, index: BTreeSet::new() };
-        seen.extend_index(last);
-        Self(Some(Box::new(seen)))
+        let mut all = Self::default();
+        for (arrival, uid) in seen {
+            all.0.get_or_insert_default().push(arrival, uid);
+        }
+        all
     }
 }
 
