@@ -20,6 +20,8 @@ mod totals;
 use std::ops::Range;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 pub use decay::Decay;
 use index::ColumnIndex;
 pub use lifetime::{Distinct, Edge, Lifetime, Numbers};
@@ -126,13 +128,14 @@ impl Series {
     /// which no window can reach any more.
     pub fn insert(&mut self, plan: &SeriesPlan, event: &BoundEvent<'_>, horizon: Timestamp, now: Timestamp) {
         let (time, uid) = (event.event.time, order_of(event.event.uid));
+        let cells: SmallVec<[u64; 8]> = plan.columns.iter().map(|column| cell(column, event)).collect();
         for (lifetime, lifetime_plan) in self.lifetimes.iter_mut().zip(&plan.lifetimes) {
             let kind = lifetime_plan.column.map(|column| plan.columns[column].kind);
-            let cell = lifetime_plan.column.map_or(0, |column| cell(plan, column, event));
+            let cell = lifetime_plan.column.map_or(0, |column| cells[column]);
             lifetime.insert(lifetime_plan, kind, Edge { time, uid, cell }, plan.exact_rows);
         }
         for (decay, decay_plan) in self.decays.iter_mut().zip(&plan.decays) {
-            let term = decay_plan.column.map_or(1.0, |column| f64::from_bits(cell(plan, column, event)));
+            let term = decay_plan.column.map_or(1.0, |column| f64::from_bits(cells[column]));
             if !term.is_nan() {
                 decay.add(term, time, decay_plan.half_life);
             }
@@ -140,20 +143,20 @@ impl Series {
         self.drop_until(horizon);
         if time > horizon {
             if self.is_among_tiles(time) {
-                self.insert_into_tile(plan, event, time);
+                self.insert_into_tile(plan, &cells, time);
             } else {
-                self.insert_row(plan, event, time, uid);
+                self.insert_row(plan, &cells, time, uid);
                 if self.rows.len() > plan.exact_rows {
                     self.make_tile(plan);
                 }
             }
-            self.sketch(plan, event, horizon, now);
+            self.sketch(&cells, time, horizon, now);
         }
         for (column, column_plan) in plan.columns.iter().enumerate() {
             if column_plan.texts
                 && let Some(Value::Text(text)) = event.property(column_plan.property)
             {
-                let key = cell(plan, column, event);
+                let key = cells[column];
                 if let Err(at) = self.texts.binary_search_by_key(&key, |(key, _)| *key) {
                     self.texts.insert(at, (key, text.clone()));
                     self.drop_texts(plan);
@@ -162,7 +165,7 @@ impl Series {
         }
     }
 
-    fn insert_row(&mut self, plan: &SeriesPlan, event: &BoundEvent<'_>, time: Timestamp, uid: u64) {
+    fn insert_row(&mut self, plan: &SeriesPlan, cells: &[u64], time: Timestamp, uid: u64) {
         let dropped = self.rows.reserve();
         if dropped > 0 {
             self.index.iter_mut().flatten().for_each(|index| index.drop_blocks(dropped));
@@ -176,8 +179,8 @@ impl Series {
         }
         let is_last = position + 1 == self.rows.end();
         let first = plan.first_column();
-        for column in 0..plan.columns.len() {
-            self.rows.set(first + column, position, cell(plan, column, event));
+        for (column, &cell) in cells.iter().enumerate() {
+            self.rows.set(first + column, position, cell);
         }
         match &mut self.index {
             Some(index) => {
@@ -260,21 +263,20 @@ impl Series {
     }
 
     /// Counts a late event in the tile of its time.
-    fn insert_into_tile(&mut self, plan: &SeriesPlan, event: &BoundEvent<'_>, time: Timestamp) {
+    fn insert_into_tile(&mut self, plan: &SeriesPlan, cells: &[u64], time: Timestamp) {
         let Some(tiles) = &mut self.tiles else { return };
-        let cells: Vec<u64> = (0..plan.columns.len()).map(|column| cell(plan, column, event)).collect();
-        tiles.insert(plan, time, &cells);
+        tiles.insert(plan, time, cells);
         for (column, index) in self.index.iter_mut().flatten().enumerate() {
             index.add_before(Totals::of_cell(&plan.columns[column], cells[column]));
         }
     }
 
-    fn sketch(&mut self, plan: &SeriesPlan, event: &BoundEvent<'_>, horizon: Timestamp, now: Timestamp) {
+    fn sketch(&mut self, cells: &[u64], time: Timestamp, horizon: Timestamp, now: Timestamp) {
         let Some(tiles) = &mut self.tiles else { return };
         let rows = self.rows.times().get(self.rows.start()).map_or(Timestamp::MAX, |&row| time_of(row));
-        for (column, sketch) in tiles.sketches.iter_mut().enumerate() {
+        for (sketch, &key) in tiles.sketches.iter_mut().zip(cells) {
             if let Some(sketch) = sketch {
-                sketch.insert(cell(plan, column, event), event.event.time, horizon);
+                sketch.insert(key, time, horizon);
                 sketch.advance(now, rows);
             }
         }
@@ -445,8 +447,7 @@ fn order_of(uid: EventUid) -> u64 {
     (uid.0 >> 64) as u64
 }
 
-fn cell(plan: &SeriesPlan, column: usize, event: &BoundEvent<'_>) -> u64 {
-    let column = &plan.columns[column];
+fn cell(column: &ColumnPlan, event: &BoundEvent<'_>) -> u64 {
     let value = event.property(column.property);
     match column.kind {
         ColumnKind::Number => match value.and_then(Value::as_number) {

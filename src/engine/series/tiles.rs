@@ -106,8 +106,8 @@ impl Tiles {
             tile.columns[column].absorb(&one.columns[column]);
             tile.columns[column].widen(&one.columns[column]);
             let more = Totals::of_cell(column_plan, cell);
-            for tile in &mut *later {
-                tile.columns[column].before = tile.columns[column].before.plus(more);
+            for TileColumn { before, .. } in later.iter_mut().map(|tile| &mut tile.columns[column]) {
+                *before = before.plus(more);
             }
         }
         upto[..at].iter_mut().for_each(|earlier| earlier.precede(&one));
