@@ -276,8 +276,8 @@ impl Series {
         let rows = self.rows.times().get(self.rows.start()).map_or(Timestamp::MAX, |&row| time_of(row));
         for (sketch, &key) in tiles.sketches.iter_mut().zip(cells) {
             if let Some(sketch) = sketch {
-                sketch.insert(key, time, horizon);
                 sketch.advance(now, rows);
+                sketch.insert(key, time, horizon);
             }
         }
     }

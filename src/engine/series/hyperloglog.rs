@@ -40,7 +40,9 @@ impl Ranks {
         let (m, greatest) = (f64::from(1_u32 << index_bits), usize::from(max_rank(index_bits)));
         let share = |rank: usize| f64::from(self.0[rank]) / m;
         let mut sum = m * tau(1.0 - share(greatest));
-        for rank in (1..greatest).rev() {
+        // Above the greatest rank there is, nothing has been added.
+        let highest = if sum > 0.0 { greatest } else { self.0.iter().rposition(|&n| n > 0).unwrap_or(0) + 1 };
+        for rank in (1..highest).rev() {
             sum = 0.5 * (sum + f64::from(self.0[rank]));
         }
         sum += m * sigma(share(0));

@@ -91,15 +91,18 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Of the tiles in the slice: of those that lie wholly in it, and of the
-    /// one it begins in, with its share.
-    fn tile_totals(&self, column: usize) -> Option<(Totals, Totals, f64)> {
-        let (tiles, edge) = self.tiles()?;
-        let index = self.index(column)?;
-        let before_rows = index.before(self.column(column), self.series.rows.start());
-        let before = |tile: usize| tiles.before(column, tile, before_rows);
+    /// If the slice begins in a tile: of what comes after that tile, and of
+    /// the tile, with its share.
+    fn totals_from_tile(&self, column: usize) -> Option<(Totals, Totals, f64)> {
+        let ((tiles, edge), index) = self.tiles().zip(self.index(column))?;
+        let cells = self.column(column);
+        let before = |tile: usize| {
+            let before = tiles.tiles.get(tile).map(|tile| tile.columns[column].before);
+            before.unwrap_or_else(|| index.before(cells, self.series.rows.start()))
+        };
         let after_edge = before(edge.tile + 1);
-        Some((before_rows.minus(after_edge), after_edge.minus(before(edge.tile)), edge.share))
+        let until_end = index.before(cells, self.slice.rows.end);
+        Some((until_end.minus(after_edge), after_edge.minus(before(edge.tile)), edge.share))
     }
 
     fn n_present(&self) -> f64 {
@@ -107,10 +110,9 @@ impl<'a> Part<'a> {
             let among_tiles = self.tiles().map_or(0.0, |(tiles, edge)| tiles.n_rows(edge));
             return among_tiles + self.slice.rows.len() as f64;
         };
-        let n = f64::from(self.totals(column).n);
-        match self.tile_totals(column) {
-            None => n,
-            Some((whole, edge, share)) => f64::from(whole.n) + share * f64::from(edge.n) + n,
+        match self.totals_from_tile(column) {
+            None => f64::from(self.totals(column).n),
+            Some((whole, edge, share)) => f64::from(whole.n) + share * f64::from(edge.n),
         }
     }
 
@@ -121,40 +123,37 @@ impl<'a> Part<'a> {
 
     fn sum(&self) -> f64 {
         let Some(column) = self.column else { return f64::NAN };
-        let totals = self.totals(column);
-        if let Some((whole, edge, share)) = self.tile_totals(column) {
-            let mut sum = whole.sum.plus(totals.sum).value() + share * edge.sum.value();
-            if whole.n_wide + edge.n_wide > 0 {
-                sum += self.wide(column).0;
-            }
-            if totals.n_wide > 0 {
-                sum += self.numbers().filter(|&number| Fixed::of(number).is_none()).sum::<f64>();
-            }
-            return sum;
+        if let Some((whole, edge, share)) = self.totals_from_tile(column) {
+            let sum = whole.sum.value() + share * edge.sum.value();
+            let n_wide = whole.n_wide + edge.n_wide;
+            return if n_wide == 0 { sum } else { sum + self.wide(column).0 };
         }
+        let totals = self.totals(column);
         if totals.n_wide == 0 { totals.sum.value() } else { self.numbers().collect::<ExactSum>().value() }
     }
 
-    /// Sum and sum of squares of the tiles' numbers that fixed point does not hold.
+    /// Sum and sum of squares of the numbers that fixed point does not hold.
     fn wide(&self, column: usize) -> (f64, f64) {
-        let Some((tiles, edge)) = self.tiles() else { return (0.0, 0.0) };
-        tiles.shares(edge).fold((0.0, 0.0), |(sum, squares), (tile, share)| {
-            let wide = tile.columns[column].wide;
+        let of_tiles = self.tiles().into_iter().flat_map(|(tiles, edge)| tiles.shares(edge));
+        let of_tiles = of_tiles.map(|(tile, share)| (tile.columns[column].wide, share));
+        let of_rows = self.numbers().filter(|&number| Fixed::of(number).is_none());
+        let of_rows = of_rows.map(|number| ((number, number * number), 1.0));
+        of_tiles.chain(of_rows).fold((0.0, 0.0), |(sum, squares), (wide, share)| {
             (sum + share * wide.0, squares + share * wide.1)
         })
     }
 
     fn deviation(&self) -> f64 {
         let Some(column) = self.column else { return f64::NAN };
-        let totals = self.totals(column);
-        if let Some((whole, edge, share)) = self.tile_totals(column) {
-            let mut squares = whole.squares.plus(totals.squares).value() + share * edge.squares.value();
+        if let Some((whole, edge, share)) = self.totals_from_tile(column) {
+            let mut squares = whole.squares.value() + share * edge.squares.value();
             if whole.n_wide + edge.n_wide > 0 {
                 squares += self.wide(column).1;
             }
             let (sum, n) = (self.sum(), self.n_present());
             return ((squares - sum * sum / n).max(0.0) / (n - 1.0)).sqrt();
         }
+        let totals = self.totals(column);
         if totals.n_wide == 0 {
             return totals.squares.deviation(totals.sum, totals.n);
         }

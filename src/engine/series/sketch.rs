@@ -1,11 +1,12 @@
 //! How many distinct keys there are in a window, roughly.
 
-use smallvec::SmallVec;
+mod window;
 
 use super::hyperloglog::{self, Ranks, max_rank};
 use super::rows::time_of;
 use super::totals::NO_KEY;
 use crate::engine::time::{Millis, Timestamp};
+use window::WindowRanks;
 
 const INDEX_BITS: u32 = 8;
 const RANK_BITS: u32 = 8;
@@ -22,36 +23,24 @@ pub struct SlidingSketch {
     /// Of each register: time and rank, packed; times ascend and ranks descend.
     registers: Box<[Vec<u64>]>,
     /// Of the windows that features read, so that they need not read every register.
-    windows: Vec<WindowRanks>,
-}
-
-/// The greatest ranks of one window.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct WindowRanks {
-    length: Millis,
-    ranks: Ranks,
-    /// What they come to; none if they have changed since.
-    estimate: Option<f64>,
-    /// It holds what is later than this …
-    from: Timestamp,
-    /// … and stays so up to a window from here, where the first of its ranks leaves it.
-    until: Timestamp,
+    /// None while they hold no more than rows, whose keys are counted one by one.
+    windows: Vec<(Millis, Option<WindowRanks>)>,
 }
 
 /// The latest time that fits beside a rank, in milliseconds.
 const MAX_TIME: i64 = (1 << (u64::BITS - RANK_BITS)) - 1;
 
-fn pack(time: Timestamp, rank: u64) -> u64 {
+fn pack(time: Timestamp, rank: u8) -> u64 {
     // Events lie between 1970 and the year 10,000, in 48 bits; windows may begin before.
-    (time.as_millis().clamp(0, MAX_TIME) as u64) << RANK_BITS | rank
+    (time.as_millis().clamp(0, MAX_TIME) as u64) << RANK_BITS | u64::from(rank)
 }
 
 fn time(entry: u64) -> Timestamp {
     Timestamp::from_millis((entry >> RANK_BITS) as i64)
 }
 
-fn rank(entry: u64) -> u64 {
-    entry & ((1 << RANK_BITS) - 1)
+fn rank(entry: u64) -> u8 {
+    entry as u8
 }
 
 impl Default for SlidingSketch {
@@ -75,7 +64,7 @@ impl SlidingSketch {
     #[must_use]
     pub fn with_windows(mut self, windows: impl Iterator<Item = Millis>) -> Self {
         self.windows.clear();
-        self.windows.extend(windows.map(|length| WindowRanks::of(&self.registers, length, Timestamp::MIN)));
+        self.windows.extend(windows.map(|length| (length, None)));
         self
     }
 
@@ -85,61 +74,59 @@ impl SlidingSketch {
         if key == NO_KEY {
             return;
         }
-        let (register, new_rank) = hyperloglog::place(key, INDEX_BITS);
-        let (register, new_rank) = (&mut self.registers[register], u64::from(new_rank));
-        let entry = pack(time, new_rank);
-        let at = register.partition_point(|&other| other >> RANK_BITS < entry >> RANK_BITS);
-        if register[at..].first().is_some_and(|&later| rank(later) >= new_rank) {
+        let (number, new_rank) = hyperloglog::place(key, INDEX_BITS);
+        let (register, entry) = (&mut self.registers[number], pack(time, new_rank));
+        let when = |entry: u64| entry >> RANK_BITS;
+        // From the end, where nearly every event belongs.
+        let at = register.iter().rposition(|&other| when(other) < when(entry)).map_or(0, |last| last + 1);
+        if register.get(at).is_some_and(|&later| rank(later) >= rank(entry)) {
             return;
         }
         // Of equal times the greater rank is enough.
-        let until = at + usize::from(register.get(at).is_some_and(|e| e >> RANK_BITS == entry >> RANK_BITS));
-        let from = register[..at].partition_point(|&earlier| rank(earlier) > new_rank);
-        let before: SmallVec<[u8; 8]> =
-            self.windows.iter().map(|window| rank_after(register, window.from)).collect();
+        let until = at + usize::from(register.get(at).is_some_and(|&other| when(other) == when(entry)));
+        let from =
+            register[..at].iter().rposition(|&other| rank(other) > rank(entry)).map_or(0, |last| last + 1);
+        let greater = from.checked_sub(1).map(|greater| self::time(register[greater]));
+        let changed = |window: &&mut WindowRanks| window.is_changed(greater);
+        self.windows
+            .iter_mut()
+            .filter_map(|(_, window)| window.as_mut())
+            .filter(changed)
+            .for_each(|window| window.remove(register));
         if from < until {
             register[from] = entry;
             register.drain(from + 1..until);
         } else {
             register.insert(from, entry);
         }
-        let gone = first_after(register, horizon);
-        if gone > 0 {
-            register.drain(..gone);
+        if register.first().is_some_and(|&first| self::time(first) <= horizon) {
+            register.drain(..first_after(register, horizon));
         }
-        for (window, before) in self.windows.iter_mut().zip(before) {
-            // Seldom: most keys have no greater rank than those before them.
-            if rank_after(register, window.from) != before {
-                window.ranks.remove(before);
-                window.add(register);
-            }
+        for window in self.windows.iter_mut().filter_map(|(_, window)| window.as_mut()).filter(changed) {
+            window.add(number, register);
+            window.refresh();
         }
     }
 
-    /// Makes the windows that begin before `rows`, whose keys are counted one
-    /// by one, ready to be read as of `now`.
+    /// Moves the windows on to `now`, before what comes then is inserted;
+    /// `rows`: from when on keys are counted one by one.
     pub fn advance(&mut self, now: Timestamp, rows: Timestamp) {
-        for window in &mut self.windows {
-            let from = now.before(window.length);
-            if from < window.until {
-                window.from = from;
-            } else if from < rows {
-                *window = WindowRanks::of(&self.registers, window.length, from);
-            }
-            if from < rows {
-                window.estimate.get_or_insert_with(|| window.ranks.estimate(INDEX_BITS));
+        for (length, window) in &mut self.windows {
+            let from = now.before(*length);
+            match window {
+                _ if from >= rows => *window = None,
+                Some(window) => window.advance(from, &self.registers),
+                None => *window = Some(WindowRanks::of(&self.registers, from)),
             }
         }
     }
 
     /// The estimate of distinct keys after `time`, where a window of `length` begins.
     pub fn count_after(&self, time: Timestamp, length: Option<Millis>) -> f64 {
-        let ready = |window: &&WindowRanks| {
-            Some(window.length) == length && (window.from..window.until).contains(&time)
-        };
-        let ready = self.windows.iter().find(ready).and_then(|window| window.estimate);
-        ready.unwrap_or_else(|| {
-            let ranks = self.registers.iter().map(|register| rank_after(register, time));
+        let kept = self.windows.iter().find(|(kept, _)| Some(*kept) == length);
+        let kept = kept.and_then(|(_, window)| window.as_ref()?.count_after(time, &self.registers));
+        kept.unwrap_or_else(|| {
+            let ranks = self.registers.iter().map(|register| greatest_after(register, time).map_or(0, rank));
             ranks.collect::<Ranks>().estimate(INDEX_BITS)
         })
     }
@@ -151,7 +138,7 @@ impl SlidingSketch {
     /// Rebuilds a sketch; none if these are no registers of one.
     pub fn from_registers(registers: Vec<Vec<u64>>) -> Option<Self> {
         let is_register = |register: &Vec<u64>| {
-            let is_rank = |&entry: &u64| (1..=u64::from(max_rank(INDEX_BITS))).contains(&rank(entry));
+            let is_rank = |&entry: &u64| (1..=max_rank(INDEX_BITS)).contains(&rank(entry));
             let is_next = |&a: &u64, &b: &u64| time(a) < time(b) && rank(a) > rank(b);
             register.iter().all(is_rank) && register.is_sorted_by(is_next)
         };
@@ -160,35 +147,21 @@ impl SlidingSketch {
     }
 }
 
-impl WindowRanks {
-    fn of(registers: &[Vec<u64>], length: Millis, from: Timestamp) -> Self {
-        let mut window = Self { length, ranks: Ranks::none(), estimate: None, from, until: Timestamp::MAX };
-        registers.iter().for_each(|register| window.add(register));
-        window
-    }
-
-    /// Counts a register that is new or has changed.
-    fn add(&mut self, register: &[u64]) {
-        let first = register.get(first_after(register, self.from)).copied();
-        self.ranks.add(first.map_or(0, |entry| rank(entry) as u8));
-        self.until = first.map_or(self.until, |entry| self.until.min(time(entry)));
-        self.estimate = None;
-    }
-}
-
 /// Where in a register the entries after `time` begin.
 fn first_after(register: &[u64], time: Timestamp) -> usize {
-    register.partition_point(|&entry| entry <= pack(time, u64::MAX >> (64 - RANK_BITS)))
+    register.partition_point(|&entry| entry <= pack(time, u8::MAX))
 }
 
-/// The greatest rank after `time`: ranks descend, so it is the first; 0 if there is none.
-fn rank_after(register: &[u64], time: Timestamp) -> u8 {
-    register.get(first_after(register, time)).map_or(0, |&entry| rank(entry) as u8)
+/// The greatest after `time`: ranks descend, so it is the first.
+fn greatest_after(register: &[u64], time: Timestamp) -> Option<u64> {
+    register.get(first_after(register, time)).copied()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -206,8 +179,8 @@ mod tests {
         let mut watched = SlidingSketch::default().with_windows([window].into_iter());
         for &(key, time) in &events {
             sorted.insert(key, time, at(-1));
-            watched.insert(key, time, at(-1));
             watched.advance(time, at(20_000));
+            watched.insert(key, time, at(-1));
             let from = time.before(window);
             if key % 100 == 0 {
                 assert_eq!(watched.count_after(from, Some(window)), sorted.count_after(from, None));
@@ -227,6 +200,30 @@ mod tests {
         }
         let n_entries: usize = sorted.registers.iter().map(Vec::len).sum();
         assert!(n_entries < 10 * SlidingSketch::N_REGISTERS, "{n_entries}");
+    }
+
+    proptest! {
+        #[test]
+        fn kept_windows_read_as_the_registers_do(
+            inputs in prop::collection::vec((0_u64..400, 0_i64..300, 0_i64..40, 0_i64..60), 1..400),
+        ) {
+            let seconds = |n| Millis::new(n * 1_000);
+            let (short, long) = (seconds(30), seconds(250));
+            let mut sketch = SlidingSketch::default().with_windows([short, long].into_iter());
+            let mut now = Timestamp::from_millis(1_700_000_000_000);
+            for (number, late, pause, rows) in inputs {
+                now = now.after(seconds(pause));
+                sketch.advance(now, now.before(seconds(rows)));
+                // Few registers, so that keys meet.
+                let key = key(number) & !(0xf0 << 56);
+                sketch.insert(key, now.before(seconds(late)), now.before(long));
+                let later = now.after(seconds(pause / 2));
+                for (length, now) in [short, long].into_iter().flat_map(|length| [(length, now), (length, later)]) {
+                    let from = now.before(length);
+                    prop_assert_eq!(sketch.count_after(from, Some(length)), sketch.count_after(from, None));
+                }
+            }
+        }
     }
 
     #[test]

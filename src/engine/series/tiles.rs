@@ -115,13 +115,23 @@ impl Tiles {
 
     /// Forgets the tiles that end at or before `horizon`.
     pub fn drop_until(&mut self, horizon: Timestamp) {
-        let gone = self.tiles.partition_point(|tile| tile.last <= horizon);
-        self.tiles.drain(..gone);
+        self.tiles.drain(..self.first_after(horizon));
+    }
+
+    /// The first tile that ends after `time`; or how many there are.
+    fn first_after(&self, time: Timestamp) -> usize {
+        match &self.tiles[..] {
+            // Where the longest window begins: what is before is forgotten.
+            [first, ..] if first.last > time => 0,
+            // Where the shortest do.
+            [.., last] if last.last <= time => self.tiles.len(),
+            tiles => tiles.partition_point(|tile| tile.last <= time),
+        }
     }
 
     /// Where a window over what is after `from` begins; none if there are only rows in it.
     pub fn edge(&self, from: Timestamp) -> Option<TileEdge> {
-        let tile = self.tiles.partition_point(|tile| tile.last <= from);
+        let tile = self.first_after(from);
         let Tile { first, last, .. } = *self.tiles.get(tile)?;
         let inside = last.since(from).as_seconds();
         let share = if first > from { 1.0 } else { inside / (last.since(first).as_seconds() + 0.001) };
@@ -132,11 +142,6 @@ impl Tiles {
     pub fn n_rows(&self, edge: TileEdge) -> f64 {
         let tile = &self.tiles[edge.tile];
         edge.share * f64::from(tile.n_rows) + f64::from(tile.n_later)
-    }
-
-    /// What a column had before a tile, or before the rows if there is no such tile.
-    pub fn before(&self, column: usize, tile: usize, rows: Totals) -> Totals {
-        self.tiles.get(tile).map_or(rows, |tile| tile.columns[column].before)
     }
 
     /// The tiles of a window, each with its share.
