@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::engine::forest::{Comparison, Forest, Leaf, Node, Side, Split, Tree};
+use crate::engine::forest::{Condition, Forest, Frame, Leaf, Node, Side, Split, Tree};
 use crate::engine::model::Link;
 use crate::engine::plan::Plan;
 use crate::engine::vector::Slot;
@@ -29,7 +29,8 @@ pub fn publish_all(models: &Path, plan: &Plan, seed: u64) -> Result<()> {
             .filter(|&feature| matches!(plan.features[feature].slot, Slot::Number(_)))
             .collect();
         let trees = (0..N_TREES).map(|_| tree(features.len(), &mut dice)).collect();
-        let forest = Forest::new(features.len(), 0.0, trees).context("the random trees are valid")?;
+        let forest =
+            Forest::new(Frame::single(features.len(), 0.0), trees).context("the random trees are valid")?;
         let golden: Vec<Golden> = [f64::NAN, 0.0, 10.0]
             .map(|value| {
                 let inputs = vec![value; features.len()];
@@ -55,28 +56,26 @@ fn tree(n_inputs: usize, dice: &mut ChaCha8Rng) -> Tree {
         leaves.extend([left, right]);
         nodes[at] = Node::Split(Split {
             input: dice.random_range(0..n_inputs as u32),
-            comparison: Comparison::Less,
             // Counts and amounts: small ones are common.
-            threshold: 100.0 * dice.random::<f64>().powi(3),
+            condition: Condition::Less(100.0 * dice.random::<f64>().powi(3)),
             missing: if dice.random() { Side::Left } else { Side::Right },
+            zero_is_missing: false,
             left: left as u32,
             right: right as u32,
             cover: 0.0,
         });
     }
     cover(&mut nodes);
-    Tree { nodes }
+    Tree::of(nodes)
 }
 
 /// The cover of a split is that of its children, which come after it.
 fn cover(nodes: &mut [Node]) {
     for at in (0..nodes.len()).rev() {
-        if let Node::Split(split) = nodes[at] {
-            let sum = [split.left, split.right].map(|child| match nodes[child as usize] {
-                Node::Split(split) => split.cover,
-                Node::Leaf(leaf) => leaf.cover,
-            });
-            nodes[at] = Node::Split(Split { cover: sum[0] + sum[1], ..split });
+        let (upto, after) = nodes.split_at_mut(at + 1);
+        if let Node::Split(split) = &mut upto[at] {
+            let children = [split.left, split.right].map(|child| after[child as usize - at - 1].cover());
+            split.cover = children[0] + children[1];
         }
     }
 }

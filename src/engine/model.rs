@@ -17,10 +17,10 @@ pub trait Scorer: Send + Sync + fmt::Debug {
     /// Scores `row` (shape `[n_inputs]`, NaN is missing) into `raw` (shape `[n_outputs]`).
     fn score(&self, row: &[f64], raw: &mut [f64]);
 
-    /// Contributions of each input to the first raw output (shape
-    /// `[n_inputs + 1]`, the last is the expected value); none if the scorer
-    /// cannot explain itself. They sum to the raw output.
-    fn contributions(&self, row: &[f64]) -> Option<Vec<f64>>;
+    /// Contributions of each input to a raw output (shape `[n_inputs + 1]`, the
+    /// last is the expected value); none if the scorer cannot explain itself.
+    /// They sum to the raw output.
+    fn contributions(&self, row: &[f64], output: usize) -> Option<Vec<f64>>;
 }
 
 /// What a named output means.
@@ -137,7 +137,7 @@ impl Model {
     /// The `top` inputs by size of contribution, largest first.
     pub fn reasons(&self, vector: &Vector, top: usize) -> Vec<Reason> {
         let row = self.row(vector);
-        let Some(contributions) = self.scorer.contributions(&row) else {
+        let Some(contributions) = self.scorer.contributions(&row, 0) else {
             return Vec::new();
         };
         let mut order: Vec<usize> = (0..row.len()).filter(|&input| contributions[input] != 0.0).collect();

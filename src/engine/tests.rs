@@ -758,7 +758,7 @@ impl model::Scorer for Echo {
         raw[0] = row[0];
     }
 
-    fn contributions(&self, row: &[f64]) -> Option<Vec<f64>> {
+    fn contributions(&self, row: &[f64], _output: usize) -> Option<Vec<f64>> {
         Some(vec![row[0], 0.0])
     }
 }

@@ -7,13 +7,17 @@
 //!   {"leaf": 0.5, "cover": 40}]}]}
 //! ```
 //!
-//! A split sends a row left if `input < lt`, or `input <= le`. Numbers come
-//! back bit for bit.
+//! A split sends a row left if `input < lt`, or `input <= le`, or if the input
+//! lies in a range `[start, end)` of `in`, a list of starts and ends. Of several
+//! outputs, `base` is a list, and each tree names its `output`, from 0. Numbers
+//! come back bit for bit; those without end are `"inf"` and `"-inf"`.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use crate::engine::forest::{Comparison, Forest, Leaf, Node, Side, Split, Tree};
+use crate::engine::forest::{
+    Arithmetic, Condition, Forest, Frame, Leaf, Node, Precision, Ranges, Side, Split, Tree,
+};
 
 pub const FILE: &str = "forest.json";
 pub const FORMAT: &str = "tipoff-forest";
@@ -25,13 +29,37 @@ struct ForestForm {
     format: String,
     format_version: u32,
     n_inputs: usize,
-    base: f64,
+    base: BaseForm,
+    #[serde(default, skip_serializing_if = "is_default")]
+    inputs: PrecisionForm,
+    #[serde(default, skip_serializing_if = "is_default")]
+    sums: PrecisionForm,
+    /// Whether outputs are means of their trees.
+    #[serde(default, skip_serializing_if = "is_default")]
+    mean: bool,
     trees: Vec<TreeForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum BaseForm {
+    One(f64),
+    Several(Vec<f64>),
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PrecisionForm {
+    Single,
+    #[default]
+    Double,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TreeForm {
+    #[serde(default, skip_serializing_if = "is_default")]
+    output: u32,
     nodes: Vec<NodeForm>,
 }
 
@@ -41,11 +69,15 @@ struct NodeForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    lt: Option<f64>,
+    lt: Option<Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    le: Option<f64>,
+    le: Option<Number>,
+    #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
+    one_of: Option<Vec<Number>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<SideForm>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    zero_is_missing: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     left: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +86,22 @@ struct NodeForm {
     leaf: Option<f64>,
     #[serde(default)]
     cover: f64,
+}
+
+/// A number that may be infinite.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Finite(f64),
+    Infinite(Infinity),
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Infinity {
+    #[serde(rename = "inf")]
+    Positive,
+    #[serde(rename = "-inf")]
+    Negative,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -65,16 +113,21 @@ enum SideForm {
 
 /// The forest as the bytes of its file.
 pub fn write(forest: &Forest) -> Vec<u8> {
+    let Frame { n_inputs, base, arithmetic } = forest.frame();
+    let tree =
+        |tree: &Tree| TreeForm { output: tree.output, nodes: tree.nodes.iter().map(NodeForm::of).collect() };
     let form = ForestForm {
         format: FORMAT.to_owned(),
         format_version: FORMAT_VERSION,
-        n_inputs: forest.n_inputs(),
-        base: forest.base(),
-        trees: forest
-            .trees()
-            .iter()
-            .map(|tree| TreeForm { nodes: tree.nodes.iter().map(NodeForm::of).collect() })
-            .collect(),
+        n_inputs: *n_inputs,
+        base: match base[..] {
+            [base] => BaseForm::One(base),
+            _ => BaseForm::Several(base.clone()),
+        },
+        inputs: PrecisionForm::of(arithmetic.inputs),
+        sums: PrecisionForm::of(arithmetic.sums),
+        mean: arithmetic.mean,
+        trees: forest.trees().iter().map(tree).collect(),
     };
     serde_json::to_vec(&form).expect("numbers and names always serialise")
 }
@@ -93,58 +146,113 @@ pub fn read(content: &[u8]) -> Result<Forest, Error> {
         let nodes = tree.nodes.iter().enumerate().map(|(node, form)| {
             form.node().ok_or_else(|| {
                 let reason = format!(
-                    "tree {index}, node {node}: neither a split (input, lt or le, missing, left, right) nor a leaf"
+                    "tree {index}, node {node}: neither a split (input; lt, le or in; missing, left, right) nor a leaf"
                 );
                 Error::malformed(FILE, reason)
             })
         });
-        trees.push(Tree { nodes: nodes.collect::<Result<_, _>>()? });
+        trees.push(Tree { output: tree.output, nodes: nodes.collect::<Result<_, _>>()? });
     }
-    Forest::new(form.n_inputs, form.base, trees).map_err(Error::Forest)
+    let arithmetic =
+        Arithmetic { inputs: form.inputs.precision(), sums: form.sums.precision(), mean: form.mean };
+    let base = match form.base {
+        BaseForm::One(base) => vec![base],
+        BaseForm::Several(base) => base,
+    };
+    Forest::new(Frame { n_inputs: form.n_inputs, base, arithmetic }, trees).map_err(Error::Forest)
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl NodeForm {
     fn of(node: &Node) -> Self {
-        match *node {
-            Node::Leaf(leaf) => Self { leaf: Some(leaf.value), cover: leaf.cover, ..Self::default() },
-            Node::Split(split) => {
-                let less = split.comparison == Comparison::Less;
-                Self {
-                    input: Some(split.input),
-                    lt: less.then_some(split.threshold),
-                    le: (!less).then_some(split.threshold),
-                    missing: Some(match split.missing {
-                        Side::Left => SideForm::Left,
-                        Side::Right => SideForm::Right,
-                    }),
-                    left: Some(split.left),
-                    right: Some(split.right),
-                    leaf: None,
-                    cover: split.cover,
-                }
+        let split = match node {
+            Node::Leaf(leaf) => return Self { leaf: Some(leaf.value), cover: leaf.cover, ..Self::default() },
+            Node::Split(split) => split,
+        };
+        let (mut lt, mut le, mut one_of) = (None, None, None);
+        match &split.condition {
+            Condition::Less(threshold) => lt = Some(Number::of(*threshold)),
+            Condition::LessOrEqual(threshold) => le = Some(Number::of(*threshold)),
+            Condition::OneOf(ranges) => {
+                one_of = Some(ranges.ends().iter().copied().map(Number::of).collect())
             }
+        }
+        let missing = match split.missing {
+            Side::Left => SideForm::Left,
+            Side::Right => SideForm::Right,
+        };
+        Self {
+            input: Some(split.input),
+            lt,
+            le,
+            one_of,
+            missing: Some(missing),
+            zero_is_missing: split.zero_is_missing,
+            left: Some(split.left),
+            right: Some(split.right),
+            leaf: None,
+            cover: split.cover,
         }
     }
 
     fn node(&self) -> Option<Node> {
-        match *self {
-            Self { input: None, lt: None, le: None, missing: None, left: None, right: None, leaf, cover } => {
-                Some(Node::Leaf(Leaf { value: leaf?, cover }))
+        let Self { input, lt, le, ref one_of, missing, zero_is_missing, left, right, leaf, cover } = *self;
+        let condition = match (lt, le, one_of) {
+            (None, None, None)
+                if input.is_none() && missing.is_none() && left.is_none() && right.is_none() =>
+            {
+                return Some(Node::Leaf(Leaf { value: leaf?, cover }));
             }
-            Self { input, lt, le, missing, left, right, leaf: None, cover } => {
-                let (comparison, threshold) = match (lt, le) {
-                    (Some(threshold), None) => (Comparison::Less, threshold),
-                    (None, Some(threshold)) => (Comparison::LessOrEqual, threshold),
-                    _ => return None,
-                };
-                let missing = match missing? {
-                    SideForm::Left => Side::Left,
-                    SideForm::Right => Side::Right,
-                };
-                let (input, left, right) = (input?, left?, right?);
-                Some(Node::Split(Split { input, comparison, threshold, missing, left, right, cover }))
+            (Some(threshold), None, None) => Condition::Less(threshold.value()),
+            (None, Some(threshold), None) => Condition::LessOrEqual(threshold.value()),
+            (None, None, Some(ends)) => {
+                Condition::OneOf(Ranges::new(ends.iter().copied().map(Number::value).collect())?)
             }
-            _ => None,
+            _ => return None,
+        };
+        let missing = match missing? {
+            SideForm::Left => Side::Left,
+            SideForm::Right => Side::Right,
+        };
+        let (input, left, right) = (input?, left?, right?);
+        let split = Split { input, condition, missing, zero_is_missing, left, right, cover };
+        leaf.is_none().then_some(Node::Split(split))
+    }
+}
+
+impl Number {
+    fn of(value: f64) -> Self {
+        match value {
+            f64::INFINITY => Self::Infinite(Infinity::Positive),
+            f64::NEG_INFINITY => Self::Infinite(Infinity::Negative),
+            _ => Self::Finite(value),
+        }
+    }
+
+    fn value(self) -> f64 {
+        match self {
+            Self::Finite(value) => value,
+            Self::Infinite(Infinity::Positive) => f64::INFINITY,
+            Self::Infinite(Infinity::Negative) => f64::NEG_INFINITY,
+        }
+    }
+}
+
+impl PrecisionForm {
+    fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::Single => Self::Single,
+            Precision::Double => Self::Double,
+        }
+    }
+
+    fn precision(self) -> Precision {
+        match self {
+            Self::Single => Precision::Single,
+            Self::Double => Precision::Double,
         }
     }
 }

@@ -94,7 +94,7 @@ pub fn verify(model: &Model, cases: &[Golden]) -> Result<(), Error> {
             check_close(case, &output.name, *values.0, *values.1)?;
         }
         if index < MAX_EXPLAINED
-            && let Some(contributions) = model.scorer.contributions(&expected.inputs)
+            && let Some(contributions) = model.scorer.contributions(&expected.inputs, 0)
         {
             check_close(case, "contributions", expected.raw, contributions.iter().sum())?;
         }

@@ -15,7 +15,7 @@ use super::manifest::{FileSum, Label, Manifest};
 use super::{check_name, forest_file, golden};
 use crate::engine::calibration::Calibration;
 use crate::engine::forest::Forest;
-use crate::engine::model::{Link, Model, Output, OutputKind, Scorer};
+use crate::engine::model::{Link, Model, Output, OutputKind};
 use crate::engine::plan::Plan;
 use crate::engine::vector::Slot;
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::calibration::Calibration;
-use crate::engine::forest::{Comparison, Forest, Leaf, Node, Side, Split, Tree};
+use crate::engine::forest::{Condition, Forest, Frame, Leaf, Node, Side, Split, Tree};
 use crate::engine::model::{Link, OutputKind};
 use crate::engine::plan::{
     Aggregate, EXACT_ROWS, EventSelector, FeatureKind, FeaturePlan, LabelPlan, ModelPlan, SessionPlan,
@@ -70,8 +70,8 @@ fn plan() -> Arc<Plan> {
 /// `base + (b < 0.5 ? -0.1 : 0.2)`, and another split on a below it.
 fn forest(base: f64) -> Forest {
     let split = |input, threshold, left, right, cover| {
-        let (comparison, missing) = (Comparison::Less, Side::Left);
-        Node::Split(Split { input, comparison, threshold, missing, left, right, cover })
+        let (condition, missing) = (Condition::Less(threshold), Side::Left);
+        Node::Split(Split { input, condition, missing, zero_is_missing: false, left, right, cover })
     };
     let leaf = |value, cover| Node::Leaf(Leaf { value, cover });
     let nodes = vec![
@@ -81,7 +81,7 @@ fn forest(base: f64) -> Forest {
         leaf(0.2, 2.0),
         leaf(0.7, 4.0),
     ];
-    Forest::new(2, base, vec![Tree { nodes }]).expect("valid")
+    Forest::new(Frame::single(2, base), vec![Tree::of(nodes)]).expect("valid")
 }
 
 fn draft<'a>(name: &str, forest: &'a Forest, golden: &'a [Golden]) -> Draft<'a> {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tipoff::app::App;
 use tipoff::config::Config;
 use tipoff::definitions;
-use tipoff::engine::forest::{Comparison, Forest, Leaf, Node, Side, Split, Tree};
+use tipoff::engine::forest::{Condition, Forest, Frame, Leaf, Node, Side, Split, Tree};
 use tipoff::engine::model::Link;
 use tipoff::engine::plan::Plan;
 use tipoff::proto::v1;
@@ -179,16 +179,16 @@ pub fn publish_model(directory: &Path) {
     let plan = definitions::compile(DEFINITIONS).expect("valid definitions");
     let split = Split {
         input: 0,
-        comparison: Comparison::Less,
-        threshold: 2.5,
+        condition: Condition::Less(2.5),
         missing: Side::Left,
+        zero_is_missing: false,
         left: 1,
         right: 2,
         cover: 4.0,
     };
     let leaf = |value| Node::Leaf(Leaf { value, cover: 2.0 });
-    let tree = Tree { nodes: vec![Node::Split(split), leaf(-2.0), leaf(2.0)] };
-    let forest = Forest::new(1, 0.0, vec![tree]).expect("a valid forest");
+    let tree = Tree::of(vec![Node::Split(split), leaf(-2.0), leaf(2.0)]);
+    let forest = Forest::new(Frame::single(1, 0.0), vec![tree]).expect("a valid forest");
     let golden = [0.0, 3.0].map(|views: f64| {
         let raw = forest.raw(&[views]);
         Golden { inputs: vec![views], raw, outputs: vec![Link::Logistic.apply(raw)] }

@@ -65,7 +65,8 @@ pub fn importances(forest: &Forest, holdout: &Dataset, names: &[&str]) -> Vec<Im
     let step = holdout.len().div_ceil(N_EXPLAINED).max(1);
     let mut sums = vec![0.0; names.len()];
     let mut n = 0.0;
-    for contributions in holdout.rows().step_by(step).filter_map(|row| explain::contributions(forest, row)) {
+    for contributions in holdout.rows().step_by(step).filter_map(|row| explain::contributions(forest, row, 0))
+    {
         n += 1.0;
         for (sum, contribution) in sums.iter_mut().zip(contributions) {
             *sum += contribution.abs();

@@ -86,12 +86,13 @@ fn check(x: ArrayView2<'_, f64>, y: &[f64]) -> Result<()> {
 /// The first trees, as many as give the least log loss; at least one.
 fn keep_best(forest: &Forest, x: ArrayView2<'_, f64>, y: &[f64]) -> Result<Forest> {
     let rows = contiguous(x);
-    let mut raw = vec![forest.base(); y.len()];
+    let (base, sums) = (forest.frame().base[0], forest.frame().arithmetic.sums);
+    let mut raw = vec![base; y.len()];
     let (mut best, mut least) = (forest.trees().len(), f64::INFINITY);
     for (index, tree) in forest.trees().iter().enumerate() {
         let mut loss = 0.0;
         for ((raw, y), row) in raw.iter_mut().zip(y).zip(slices(&rows)) {
-            *raw += tree.leaf(row).value;
+            *raw = sums.round(*raw + tree.leaf(&forest.rounded(row)).value);
             // ln(1 + exp(-margin)), without overflow.
             let margin = if *y == 1.0 { *raw } else { -*raw };
             loss += (-margin).max(0.0) + (-margin.abs()).exp().ln_1p();
@@ -100,7 +101,7 @@ fn keep_best(forest: &Forest, x: ArrayView2<'_, f64>, y: &[f64]) -> Result<Fores
             (best, least) = (index + 1, loss);
         }
     }
-    Ok(Forest::new(forest.n_inputs(), forest.base(), forest.trees()[..best].to_vec())?)
+    Ok(Forest::new(forest.frame().clone(), forest.trees()[..best].to_vec())?)
 }
 
 fn contiguous<'a>(x: ArrayView2<'a, f64>) -> CowArray<'a, f64, Ix2> {

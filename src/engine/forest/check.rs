@@ -1,16 +1,22 @@
 //! What a forest must be before it is walked.
 
-use super::{Forest, Node, Tree};
+use super::{Condition, Forest, Frame, Node, Tree};
 
 /// Why trees are refused; trees and nodes are counted from 0.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Error {
     #[error("{n_inputs} inputs, of at most {max}", max = Forest::MAX_INPUTS)]
     TooManyInputs { n_inputs: usize },
+    #[error("{n_outputs} outputs, of 1 to {max}", max = Forest::MAX_OUTPUTS)]
+    BadNumberOfOutputs { n_outputs: usize },
     #[error("{n_trees} trees, of at most {max}", max = Forest::MAX_TREES)]
     TooManyTrees { n_trees: usize },
     #[error("more than {max} nodes, at tree {tree}", max = Forest::MAX_NODES)]
     TooManyNodes { tree: usize },
+    #[error("more than {max} ends of ranges, at tree {tree}", max = Forest::MAX_RANGE_ENDS)]
+    TooManyRanges { tree: usize },
+    #[error("tree {tree} is of output {output}, but there are {n_outputs}")]
+    UnknownOutput { tree: usize, output: u32, n_outputs: usize },
     #[error("tree {tree} has no node")]
     EmptyTree { tree: usize },
     #[error("tree {tree}, node {node}: deeper than {max} splits", max = Forest::MAX_DEPTH)]
@@ -25,8 +31,8 @@ pub enum Error {
     Unreachable { tree: usize, node: usize },
     #[error("the base score {base} is not finite")]
     BaseNotFinite { base: f64 },
-    #[error("tree {tree}, node {node}: the threshold {threshold} is not finite")]
-    ThresholdNotFinite { tree: usize, node: usize, threshold: f64 },
+    #[error("tree {tree}, node {node}: the threshold is not a number")]
+    ThresholdNotANumber { tree: usize, node: usize },
     #[error("tree {tree}, node {node}: the leaf value {value} is not finite")]
     LeafNotFinite { tree: usize, node: usize, value: f64 },
     #[error("tree {tree}, node {node}: the cover {cover} is not a finite weight of 0 or more")]
@@ -40,37 +46,66 @@ pub enum Error {
 /// Trainers keep covers in `f32`: sums over children are off by that much.
 const COVER_TOLERANCE: f64 = 1e-3;
 
-/// Checks everything and gives the expected raw output by cover, if known.
-pub(super) fn check(n_inputs: usize, base: f64, trees: &[Tree]) -> Result<Option<f64>, Error> {
+/// Checks everything and gives the expected raw outputs by cover, if known.
+pub(super) fn check(frame: &Frame, trees: &[Tree]) -> Result<Option<Vec<f64>>, Error> {
+    let Frame { n_inputs, ref base, arithmetic } = *frame;
+    let (n_outputs, n_trees) = (base.len(), trees.len());
     if n_inputs > Forest::MAX_INPUTS {
         return Err(Error::TooManyInputs { n_inputs });
     }
-    if trees.len() > Forest::MAX_TREES {
-        return Err(Error::TooManyTrees { n_trees: trees.len() });
+    if n_outputs == 0 || n_outputs > Forest::MAX_OUTPUTS {
+        return Err(Error::BadNumberOfOutputs { n_outputs });
     }
-    if !base.is_finite() {
+    if n_trees > Forest::MAX_TREES {
+        return Err(Error::TooManyTrees { n_trees });
+    }
+    if let Some(&base) = base.iter().find(|base| !base.is_finite()) {
         return Err(Error::BaseNotFinite { base });
     }
-    let mut n_nodes = 0;
-    let mut expected = Some(base);
-    let mut largest = base.abs();
+    let (mut n_nodes, mut n_ends) = (0, 0);
+    let mut largest: Vec<f64> = base.iter().map(|base| base.abs()).collect();
+    let mut of_trees = Some(vec![0.0; n_outputs]);
     for (index, tree) in trees.iter().enumerate() {
         n_nodes += tree.nodes.len();
         if n_nodes > Forest::MAX_NODES {
             return Err(Error::TooManyNodes { tree: index });
         }
+        n_ends += tree.nodes.iter().map(n_ends_of).sum::<usize>();
+        if n_ends > Forest::MAX_RANGE_ENDS {
+            return Err(Error::TooManyRanges { tree: index });
+        }
+        let output = tree.output as usize;
+        let Some(largest) = largest.get_mut(output) else {
+            return Err(Error::UnknownOutput { tree: index, output: tree.output, n_outputs });
+        };
         check_nodes(n_inputs, index, tree)?;
         let order = preorder(index, tree)?;
-        largest += largest_leaf(tree);
-        if !largest.is_finite() {
+        *largest += largest_leaf(tree);
+        if !arithmetic.sums.round(*largest).is_finite() {
             return Err(Error::Overflow { tree: index });
         }
-        expected = match (expected, expected_of(index, tree, &order)?) {
-            (Some(sum), Some(of_tree)) => Some(sum + of_tree),
-            _ => None,
-        };
+        let expected = expected_of(index, tree, &order)?;
+        of_trees = of_trees.zip(expected).map(|(mut sums, expected)| {
+            sums[output] += expected;
+            sums
+        });
     }
-    Ok(expected)
+    let n_trees = |output: usize| match arithmetic.mean {
+        true => trees.iter().filter(|tree| tree.output as usize == output).count().max(1) as f64,
+        false => 1.0,
+    };
+    let expected = |(output, sum): (usize, &f64)| base[output] + sum / n_trees(output);
+    Ok(of_trees.map(|sums| sums.iter().enumerate().map(expected).collect()))
+}
+
+fn n_ends_of(node: &Node) -> usize {
+    match node {
+        Node::Split(split) => match &split.condition {
+            Condition::OneOf(ranges) => ranges.ends().len(),
+            Condition::Less(_) | Condition::LessOrEqual(_) => 0,
+        },
+        Node::Leaf(_) => 0,
+    }
 }
 
 /// Each node by itself.
@@ -80,7 +115,7 @@ fn check_nodes(n_inputs: usize, tree: usize, of: &Tree) -> Result<(), Error> {
         if !cover.is_finite() || cover < 0.0 {
             return Err(Error::BadCover { tree, node, cover });
         }
-        match *content {
+        match content {
             Node::Leaf(leaf) if !leaf.value.is_finite() => {
                 return Err(Error::LeafNotFinite { tree, node, value: leaf.value });
             }
@@ -89,8 +124,10 @@ fn check_nodes(n_inputs: usize, tree: usize, of: &Tree) -> Result<(), Error> {
                 if split.input as usize >= n_inputs {
                     return Err(Error::UnknownInput { tree, node, input: split.input, n_inputs });
                 }
-                if !split.threshold.is_finite() {
-                    return Err(Error::ThresholdNotFinite { tree, node, threshold: split.threshold });
+                if let Condition::Less(threshold) | Condition::LessOrEqual(threshold) = split.condition
+                    && threshold.is_nan()
+                {
+                    return Err(Error::ThresholdNotANumber { tree, node });
                 }
                 for child in [split.left, split.right] {
                     if child as usize >= of.nodes.len() {
@@ -114,7 +151,7 @@ fn preorder(tree: usize, of: &Tree) -> Result<Vec<usize>, Error> {
     let mut pending = vec![(0, 0)];
     while let Some((node, depth)) = pending.pop() {
         order.push(node);
-        let Node::Split(split) = of.nodes[node] else { continue };
+        let Node::Split(split) = &of.nodes[node] else { continue };
         if depth == Forest::MAX_DEPTH {
             return Err(Error::TooDeep { tree, node });
         }
@@ -145,7 +182,7 @@ fn expected_of(tree: usize, of: &Tree, order: &[usize]) -> Result<Option<f64>, E
     share[0] = 1.0;
     let mut expected = 0.0;
     for &node in order {
-        match of.nodes[node] {
+        match &of.nodes[node] {
             Node::Leaf(leaf) => expected += share[node] * leaf.value,
             Node::Split(_) if unknown => return Ok(None),
             Node::Split(split) => {

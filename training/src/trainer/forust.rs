@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use forust_ml::{GradientBooster, Matrix};
 use ndarray::ArrayView2;
-use tipoff::engine::forest::{Comparison, Forest, Leaf, Node, Side, Split, Tree};
+use tipoff::engine::forest::{Condition, Forest, Frame, Leaf, Node, Side, Split, Tree};
 
 use super::{Settings, Trainer};
 
@@ -52,15 +52,15 @@ pub(super) fn export(booster: &GradientBooster, n_inputs: usize) -> Result<Fores
             };
             nodes.push(Node::Split(Split {
                 input: u32::try_from(node.split_feature)?,
-                comparison: Comparison::Less,
-                threshold: node.split_value,
+                condition: Condition::Less(node.split_value),
                 missing,
+                zero_is_missing: false,
                 left: u32::try_from(node.left_child)?,
                 right: u32::try_from(node.right_child)?,
                 cover: 0.0,
             }));
         }
-        trees.push(Tree { nodes });
+        trees.push(Tree::of(nodes));
     }
-    Ok(Forest::new(n_inputs, booster.base_score, trees)?)
+    Ok(Forest::new(Frame::single(n_inputs, booster.base_score), trees)?)
 }

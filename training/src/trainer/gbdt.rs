@@ -12,7 +12,9 @@ use ::gbdt::gradient_boost::GBDT;
 use anyhow::{Context, Result, ensure};
 use ndarray::ArrayView2;
 use serde::Deserialize;
-use tipoff::engine::forest::{Comparison, Forest, Leaf, Node, Side, Split, Tree};
+use tipoff::engine::forest::{
+    Arithmetic, Condition, Forest, Frame, Leaf, Node, Precision, Side, Split, Tree,
+};
 
 use super::{Settings, Trainer};
 
@@ -148,7 +150,6 @@ pub(super) fn export(model: &GBDT, fills: &[Option<f32>]) -> Result<Forest> {
                 let value = 2.0 * f64::from(saved.conf.shrinkage * split.pred);
                 return Node::Leaf(Leaf { value, cover: 0.0 });
             }
-            let (comparison, threshold) = widen(split.feature_value);
             // Never missing in training: the right side, which is as good as the left.
             let fill = fills[split.feature_index as usize];
             let missing =
@@ -156,27 +157,17 @@ pub(super) fn export(model: &GBDT, fills: &[Option<f32>]) -> Result<Forest> {
             let (left, right) = (node.left, node.right);
             Node::Split(Split {
                 input: split.feature_index,
-                comparison,
-                threshold,
+                condition: Condition::Less(f64::from(split.feature_value)),
                 missing,
+                zero_is_missing: false,
                 left,
                 right,
                 cover: 0.0,
             })
         };
-        trees.push(Tree { nodes: tree.tree.tree.iter().map(node).collect() });
+        trees.push(Tree::of(tree.tree.tree.iter().map(node).collect()));
     }
-    Ok(Forest::new(fills.len(), 2.0 * f64::from(saved.bias), trees)?)
-}
-
-/// The comparison of an `f64` that is true exactly where the value, rounded to
-/// `f32`, is less than `threshold`.
-///
-/// All below the midpoint of the threshold and the number before it round
-/// down; the midpoint itself goes to the even one.
-fn widen(threshold: f32) -> (Comparison, f64) {
-    let below = threshold.next_down();
-    let midpoint = f64::midpoint(f64::from(below), f64::from(threshold));
-    let rounds_up = midpoint as f32 == threshold;
-    (if rounds_up { Comparison::Less } else { Comparison::LessOrEqual }, midpoint)
+    let arithmetic = Arithmetic { inputs: Precision::Single, sums: Precision::Single, mean: false };
+    let base = vec![2.0 * f64::from(saved.bias)];
+    Ok(Forest::new(Frame { n_inputs: fills.len(), base, arithmetic }, trees)?)
 }

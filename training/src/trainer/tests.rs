@@ -2,7 +2,7 @@ use ::gbdt::decision_tree::Data;
 use ndarray::Array2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use tipoff::engine::forest::{Node, Side, Split, Tree};
+use tipoff::engine::forest::{Condition, Node, Side, Split, Tree};
 use tipoff::engine::model::Link;
 
 use super::*;
@@ -39,7 +39,7 @@ fn splits(forest: &Forest) -> impl Iterator<Item = &Split> {
 }
 
 fn depth(tree: &Tree, node: usize) -> usize {
-    match tree.nodes[node] {
+    match &tree.nodes[node] {
         Node::Leaf(_) => 0,
         Node::Split(split) => 1 + depth(tree, split.left as usize).max(depth(tree, split.right as usize)),
     }
@@ -50,7 +50,11 @@ fn probes(forest: &Forest) -> Array2<f64> {
     let (random, _) = data(500, 99);
     let mut probes: Vec<f64> = random.iter().copied().collect();
     for (index, split) in splits(forest).enumerate() {
-        for at in [split.threshold.next_down(), split.threshold, split.threshold.next_up()] {
+        let Condition::Less(threshold) = split.condition else { panic!("{split:?}") };
+        // A trainer in single precision takes the numbers beside it for the threshold.
+        let single = threshold as f32;
+        let beside = [single.next_down(), single.next_up()].map(f64::from);
+        for at in [threshold.next_down(), threshold, threshold.next_up(), beside[0], beside[1]] {
             let mut row = random.row(index % random.nrows()).to_vec();
             row[split.input as usize] = at;
             probes.extend(row);
@@ -97,11 +101,8 @@ fn gbdt_is_exported_bit_for_bit_on_the_original_inputs() {
         model.predict(&gbdt::rows(probes.view(), &fills).map(|row| Data::new_test_data(row, None)).collect());
     for (own, row) in own.iter().zip(probes.rows()) {
         let row = row.to_vec();
-        // The trainer adds halves of log-odds in f32; so from our leaves.
-        let sum = forest
-            .trees()
-            .iter()
-            .fold((forest.base() / 2.0) as f32, |sum, tree| sum + (tree.leaf(&row).value / 2.0) as f32);
+        // The trainer adds halves of log-odds, in f32.
+        let sum = (forest.raw(&row) / 2.0) as f32;
         assert_eq!((1.0 / (1.0 + (-2.0 * sum).exp())).to_bits(), own.to_bits(), "{row:?}");
         assert!((Link::Logistic.apply(forest.raw(&row)) - f64::from(*own)).abs() < 1e-6);
     }
