@@ -18,6 +18,7 @@ pub mod expression;
 pub mod firing;
 pub mod forest;
 pub mod input;
+pub mod link;
 pub mod lookup;
 pub mod model;
 pub mod plan;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::calibration::Calibration;
+pub use super::link::Link;
 use super::vector::Vector;
 
 /// Turns one row of inputs into raw outputs. Trees and networks are implementors.
@@ -40,14 +41,6 @@ pub enum OutputKind {
 pub struct Output {
     pub name: Arc<str>,
     pub kind: OutputKind,
-}
-
-/// The function from a raw output to a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    Identity,
-    /// `1 / (1 + exp(-raw))`
-    Logistic,
 }
 
 /// A loaded, verified artifact bound to a plan's slots.
@@ -106,15 +99,6 @@ impl Score {
     }
 }
 
-impl Link {
-    pub fn apply(self, raw: f64) -> f64 {
-        match self {
-            Self::Identity => raw,
-            Self::Logistic => 1.0 / (1.0 + (-raw).exp()),
-        }
-    }
-}
-
 impl Model {
     /// Scores a vector; `model` is the plan's index that the score will carry.
     pub fn score(&self, model: usize, vector: &Vector) -> Score {
@@ -128,8 +112,9 @@ impl Model {
         let mut outputs = vec![0.0; self.outputs.len()];
         self.scorer.score(row, &mut outputs);
         let raw = outputs[0];
+        self.link.apply_all(&mut outputs);
         for output in &mut outputs {
-            *output = self.calibration.apply(self.link.apply(*output));
+            *output = self.calibration.apply(*output);
         }
         (raw, outputs)
     }

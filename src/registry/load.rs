@@ -200,18 +200,41 @@ fn check_label(manifest: &Manifest, plan: &Plan) -> Result<(), Error> {
 
 fn check_outputs(manifest: &Manifest) -> Result<(), Error> {
     let refuse = |reason: &str| Err(Error::Outputs { reason: reason.to_owned() });
-    let [output] = manifest.outputs.as_slice() else {
-        return refuse("a forest has exactly one");
-    };
-    match (output.kind, manifest.link) {
-        _ if output.name.is_empty() => refuse("the name is empty"),
-        (OutputKind::Probability, Link::Identity) => refuse("a probability needs the logistic link"),
-        (OutputKind::ClassProbability, _) => refuse("class probabilities need several"),
-        (OutputKind::Value | OutputKind::Rank, _) if manifest.calibration != Calibration::None => {
-            refuse("only a probability is calibrated")
+    let names = manifest.outputs.iter().map(|output| output.name.as_str());
+    match manifest.outputs.as_slice() {
+        [] => return refuse("there is none"),
+        outputs if outputs.iter().any(|output| output.name.is_empty()) => return refuse("a name is empty"),
+        outputs if names.collect::<HashSet<_>>().len() < outputs.len() => {
+            return refuse("two have the same name");
         }
-        _ => Ok(()),
+        _ => {}
     }
+    let (n, link) = (manifest.outputs.len(), manifest.link);
+    if let Link::ScaledLogistic { scale } = link
+        && !(scale.is_finite() && scale > 0.0)
+    {
+        return refuse("the scale of the logistic link is not a positive number");
+    }
+    let is_probability = matches!(link, Link::Logistic | Link::ScaledLogistic { .. });
+    for output in &manifest.outputs {
+        match output.kind {
+            OutputKind::Probability if !is_probability => {
+                return refuse("a probability needs the logistic link");
+            }
+            OutputKind::ClassProbability if n < 2 => return refuse("class probabilities need several"),
+            OutputKind::ClassProbability if !is_probability && link != Link::Softmax => {
+                return refuse("class probabilities need the softmax or the logistic link");
+            }
+            OutputKind::Value | OutputKind::Rank if manifest.calibration != Calibration::None => {
+                return refuse("only a probability is calibrated");
+            }
+            OutputKind::ClassProbability if manifest.calibration != Calibration::None => {
+                return refuse("class probabilities are not calibrated");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A calibration must map probabilities to probabilities and keep their order.
@@ -248,6 +271,10 @@ fn check_shape(manifest: &Manifest, forest: &Forest) -> Result<(), Error> {
     if n_inputs != n_features {
         return Err(Error::WrongNumberOfFeatures { n_inputs, n_features });
     }
-    debug_assert_eq!(forest.n_outputs(), manifest.outputs.len());
+    let (found, named) = (forest.n_outputs(), manifest.outputs.len());
+    if found != named {
+        let reason = format!("the manifest names {named}, but the forest has {found}");
+        return Err(Error::Outputs { reason });
+    }
     Ok(())
 }

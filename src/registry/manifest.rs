@@ -227,6 +227,12 @@ impl FileSum {
 enum LinkForm {
     Identity,
     Logistic,
+    ScaledLogistic { scale: f64 },
+    Softmax,
+    Exp,
+    Softplus,
+    SignedSquare,
+    Step,
 }
 
 #[derive(Serialize, Deserialize)]

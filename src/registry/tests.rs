@@ -424,7 +424,37 @@ const ZOO: &[Specimen] = &[
     (
         "no output",
         |dir| edit_manifest(dir, |manifest| manifest["outputs"] = json!([])),
-        "outputs: a forest has exactly one",
+        "outputs: there is none",
+    ),
+    (
+        "an output too many",
+        |dir| {
+            edit_manifest(dir, |manifest| {
+                let output = manifest["outputs"][0].clone();
+                manifest["outputs"] = json!([output, {"name": "other", "kind": "probability"}]);
+            });
+        },
+        "outputs: the manifest names 2, but the forest has 1",
+    ),
+    (
+        "two outputs of one name",
+        |dir| {
+            edit_manifest(dir, |manifest| {
+                let output = manifest["outputs"][0].clone();
+                manifest["outputs"] = json!([output, output]);
+            });
+        },
+        "outputs: two have the same name",
+    ),
+    (
+        "class probabilities of one class",
+        |dir| edit_manifest(dir, |manifest| manifest["outputs"][0]["kind"] = json!("class_probability")),
+        "outputs: class probabilities need several",
+    ),
+    (
+        "a link without scale",
+        |dir| edit_manifest(dir, |manifest| manifest["link"] = json!({"scaled_logistic": {"scale": 0.0}})),
+        "outputs: the scale of the logistic link",
     ),
     (
         "probability without link",
