@@ -43,6 +43,7 @@ pub mod engine;
 // What users define, and the models they bring.
 pub mod definitions;
 pub mod lookups;
+pub mod model_file;
 pub mod registry;
 
 // From inputs to durable decisions.
