@@ -84,11 +84,10 @@ impl Walk<'_> {
                 }
                 let taken = split.child(self.row[split.input as usize]);
                 let (left, right) = (split.left as usize, split.right as usize);
-                let covers = [left, right].map(|child| self.tree.nodes[child].cover());
-                for (child, cover) in [left, right].into_iter().zip(covers) {
+                for (child, share) in [left, right].into_iter().zip(self.tree.shares(split)) {
                     let step = Element {
                         input: Some(split.input),
-                        unknown: unknown * (cover / (covers[0] + covers[1])),
+                        unknown: unknown * share,
                         known: if child == taken { known } else { 0.0 },
                         weight: 0.0,
                     };
@@ -171,11 +170,9 @@ mod tests {
                 value_of(tree, split.child(row[split.input as usize]), row, known)
             }
             Node::Split(split) => {
-                let [left, right] = [split.left, split.right].map(|child| child as usize);
-                let [left_cover, right_cover] = [left, right].map(|child| tree.nodes[child].cover());
-                (left_cover * value_of(tree, left, row, known)
-                    + right_cover * value_of(tree, right, row, known))
-                    / (left_cover + right_cover)
+                let [left, right] = tree.shares(split);
+                left * value_of(tree, split.left as usize, row, known)
+                    + right * value_of(tree, split.right as usize, row, known)
             }
         }
     }

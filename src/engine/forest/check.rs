@@ -1,6 +1,6 @@
 //! What a forest must be before it is walked.
 
-use super::{Condition, Forest, Frame, Node, Tree};
+use super::{Condition, Forest, Frame, Node, Split, Tree};
 
 /// Why trees are refused; trees and nodes are counted from 0.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -188,15 +188,24 @@ fn expected_of(tree: usize, of: &Tree, order: &[usize]) -> Result<Option<f64>, E
             Node::Split(split) => {
                 let (left, right) = (split.left as usize, split.right as usize);
                 let children = of.nodes[left].cover() + of.nodes[right].cover();
-                let mismatch = (children - split.cover).abs() > COVER_TOLERANCE * split.cover;
-                if mismatch || split.cover == 0.0 {
+                if (children - split.cover).abs() > COVER_TOLERANCE * split.cover {
                     return Err(Error::CoverMismatch { tree, node, cover: split.cover, children });
                 }
-                // Shares by the children's own sum, so that they add up to one.
-                share[left] = share[node] * (of.nodes[left].cover() / children);
-                share[right] = share[node] * (of.nodes[right].cover() / children);
+                let [of_left, of_right] = of.shares(split);
+                share[left] = share[node] * of_left;
+                share[right] = share[node] * of_right;
             }
         }
     }
     Ok(Some(expected))
+}
+
+impl Tree {
+    /// The shares of the training rows at `split` that went left and right, which
+    /// add up to one. Where there were none, they are halves: any would do.
+    pub fn shares(&self, split: &Split) -> [f64; 2] {
+        let covers = [split.left, split.right].map(|child| self.nodes[child as usize].cover());
+        let sum = covers[0] + covers[1];
+        if sum == 0.0 { [0.5, 0.5] } else { covers.map(|cover| cover / sum) }
+    }
 }

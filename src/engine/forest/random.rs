@@ -61,7 +61,8 @@ fn condition() -> impl Strategy<Value = Condition> {
 }
 
 fn tree(n_inputs: u32, n_outputs: u32) -> impl Strategy<Value = Tree> {
-    let leaf = (-2.0..2.0, 0u32..20).prop_map(|(value, cover)| Sketch::Leaf { value, cover });
+    let cover = prop_oneof![Just(0), 0u32..20];
+    let leaf = (-2.0..2.0, cover).prop_map(|(value, cover)| Sketch::Leaf { value, cover });
     let nodes = leaf.prop_recursive(6, 40, 2, move |child| {
         (
             0..n_inputs,
@@ -81,7 +82,15 @@ fn tree(n_inputs: u32, n_outputs: u32) -> impl Strategy<Value = Tree> {
     });
     (0..n_outputs, nodes).prop_map(|(output, sketch)| {
         let mut tree = Tree { output, nodes: Vec::new() };
-        lay_out(&sketch, &mut tree);
+        if lay_out(&sketch, &mut tree) == 0.0 {
+            // Covers that are all 0 are unknown: one row goes right throughout.
+            let mut node = 0;
+            loop {
+                *tree.nodes[node].cover_mut() = 1.0;
+                let Node::Split(split) = &tree.nodes[node] else { break };
+                node = split.right as usize;
+            }
+        }
         tree
     })
 }
@@ -99,11 +108,6 @@ fn lay_out(sketch: &Sketch, tree: &mut Tree) -> f64 {
             let mut cover = lay_out(&children[0], tree);
             let right = tree.nodes.len() as u32;
             cover += lay_out(&children[1], tree);
-            if cover == 0.0 {
-                // A split that no training row reached is refused: give it one.
-                *tree.nodes[right as usize].cover_mut() = 1.0;
-                cover = 1.0;
-            }
             tree.nodes[node] = Node::Split(Split {
                 input: *input,
                 condition: condition.clone(),
