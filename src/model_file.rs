@@ -4,11 +4,14 @@
 //! Files come from outside: what a loader takes in is bounded, and what it
 //! cannot take over exactly is refused with its place and name.
 
+pub mod catboost;
 mod error;
+pub mod gbdt;
+mod json;
 
 pub use error::Error;
 
-use crate::engine::forest::Forest;
+use crate::engine::forest::{Forest, Leaf, Node, Tree};
 use crate::engine::link::Link;
 
 /// The largest file that is read, in bytes.
@@ -53,4 +56,12 @@ impl Format {
             Self::Tipoff => "tipoff forest",
         }
     }
+}
+
+/// Trees of a leaf each, for trainers that add a base score (by output) after all
+/// other trees: a sum's order decides its last bits.
+fn added_last(base: &[f64]) -> impl Iterator<Item = Tree> {
+    let leaf = |value| vec![Node::Leaf(Leaf { value, cover: 0.0 })];
+    let outputs = base.iter().enumerate().filter(|(_, base)| **base != 0.0);
+    outputs.map(move |(output, &base)| Tree { output: output as u32, nodes: leaf(base) })
 }

@@ -17,6 +17,19 @@ pub enum Error {
     /// Well-formed, but nothing that can be scored exactly.
     #[error("{}: {what} is not supported", format.name())]
     Unsupported { format: Format, what: String },
+    /// An ONNX graph that is more than trees: one for a runtime of networks.
+    #[error("ONNX: no tree model alone, by its operators: {operator}")]
+    NotTrees { operator: String },
     #[error("{}: {source}", format.name())]
     Forest { format: Format, source: forest::Error },
+}
+
+impl Error {
+    pub(super) fn malformed(format: Format, at: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Malformed { format, at: at.into(), reason: reason.into() }
+    }
+
+    pub(super) fn unsupported(format: Format, what: impl Into<String>) -> Self {
+        Self::Unsupported { format, what: what.into() }
+    }
 }
