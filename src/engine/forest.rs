@@ -8,11 +8,13 @@ mod check;
 mod condition;
 #[cfg(test)]
 pub(crate) mod random;
+mod ranked;
 #[cfg(test)]
 mod tests;
 
 pub use check::Error;
 pub use condition::{Condition, Ranges};
+pub use ranked::{Path, RankedForest};
 
 use smallvec::SmallVec;
 

@@ -14,7 +14,7 @@ use super::error::Error;
 use super::manifest::{FileSum, Label, Manifest};
 use super::{check_name, forest_file, golden};
 use crate::engine::calibration::Calibration;
-use crate::engine::forest::Forest;
+use crate::engine::forest::{Forest, RankedForest};
 use crate::engine::model::{Link, Model, Output, OutputKind};
 use crate::engine::plan::Plan;
 use crate::engine::vector::Slot;
@@ -75,7 +75,7 @@ pub(super) fn load_from(
             .collect(),
         link: manifest.link,
         calibration: manifest.calibration.clone(),
-        scorer: Box::new(forest),
+        scorer: Box::new(RankedForest::new(forest)),
     };
     golden::verify(&model, &golden::read(&golden)?)?;
     Ok(Loaded { model: Arc::new(model), manifest: Arc::new(manifest) })

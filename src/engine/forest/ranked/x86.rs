@@ -1,0 +1,115 @@
+//! Walking sixteen trees a vector.
+#![expect(unsafe_code, reason = "gathers take addresses; they are several times as fast as plain code")]
+
+use std::arch::x86_64::{
+    __m512i, _CMP_GE_OQ, _mm512_add_epi32, _mm512_cmp_pd_mask, _mm512_i32gather_epi32, _mm512_loadu_pd,
+    _mm512_loadu_si512, _mm512_mask_blend_epi8, _mm512_mask_cmpgt_epu8_mask, _mm512_maskz_mov_epi8,
+    _mm512_movepi8_mask, _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_pd,
+    _mm512_srai_epi32, _mm512_srli_epi32, _mm512_storeu_si512,
+};
+
+use super::layout::{Group, Layout};
+use super::ranks;
+use super::walk::each_block_by;
+
+/// Trees of a vector.
+const WIDTH: usize = 16;
+/// The lowest byte of each tree.
+const LOWEST: u64 = 0x1111_1111_1111_1111;
+
+pub fn is_available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vbmi")
+}
+
+/// Gives the leaves of every block of trees with their outputs, in the order of the forest.
+pub fn each_block(layout: &Layout, row: &[f64], add: impl FnMut(&[u32], &[f64])) {
+    debug_assert!(is_available());
+    // SAFETY: this path is taken only where `is_available` says so.
+    unsafe { each_block_avx512(layout, row, add) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn each_block_avx512(layout: &Layout, row: &[f64], add: impl FnMut(&[u32], &[f64])) {
+    let ranks = layout.ranker.rank_by(row, |value, thresholds| n_reached(value, thresholds));
+    let tables = std::array::from_fn(|at| load(&ranks[64 * at..]));
+    match layout.ranker.n_slots() {
+        0..=64 => each_block_by(layout, |group| walk_some::<64>(layout, group, tables), add),
+        65..=128 => each_block_by(layout, |group| walk_some::<128>(layout, group, tables), add),
+        _ => each_block_by(layout, |group| walk_some::<256>(layout, group, tables), add),
+    }
+}
+
+/// How many of the thresholds are not greater than `value`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn n_reached(value: f64, thresholds: &[f64; ranks::WIDTH]) -> usize {
+    let value = _mm512_set1_pd(value);
+    let (halves, _) = thresholds.as_chunks::<8>();
+    let [low, high] = [0, 1].map(|half| {
+        // SAFETY: there are eight.
+        let thresholds = unsafe { _mm512_loadu_pd(halves[half].as_ptr()) };
+        _mm512_cmp_pd_mask::<_CMP_GE_OQ>(value, thresholds)
+    });
+    (u32::from(low) | u32::from(high) << 8).count_ones() as usize
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn walk_some<const SLOTS: usize>(layout: &Layout, group: &Group, ranks: [__m512i; 4]) -> [u32; Group::LANES] {
+    match group.n_trees.div_ceil(WIDTH) {
+        1 => walk::<SLOTS, 1>(layout, group, ranks),
+        2 => walk::<SLOTS, 2>(layout, group, ranks),
+        3 => walk::<SLOTS, 3>(layout, group, ranks),
+        _ => walk::<SLOTS, 4>(layout, group, ranks),
+    }
+}
+
+/// The nodes of the leaves that the group's trees end at.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn walk<const SLOTS: usize, const VECTORS: usize>(
+    layout: &Layout,
+    group: &Group,
+    ranks: [__m512i; 4],
+) -> [u32; Group::LANES] {
+    let one = _mm512_set1_epi8(1);
+    let mut at: [__m512i; VECTORS] = std::array::from_fn(|vector| load(&group.roots[WIDTH * vector..]));
+    for _ in 0..group.depth {
+        for at in &mut at {
+            // SAFETY: roots are nodes, and nodes lead to nodes.
+            let node = unsafe { _mm512_i32gather_epi32::<4>(*at, layout.nodes.as_ptr().cast()) };
+            let rank = look_up::<SLOTS>(ranks, node);
+            let goes_right = _mm512_mask_cmpgt_epu8_mask(LOWEST, rank, _mm512_srli_epi32::<8>(node));
+            let offset = _mm512_srai_epi32::<16>(node);
+            *at = _mm512_add_epi32(_mm512_add_epi32(*at, offset), _mm512_maskz_mov_epi8(goes_right, one));
+        }
+    }
+    let mut ends = [0; Group::LANES];
+    for (at, ends) in at.into_iter().zip(ends.as_chunks_mut::<WIDTH>().0) {
+        // SAFETY: there is room for all sixteen.
+        unsafe { _mm512_storeu_si512(ends.as_mut_ptr().cast(), at) };
+    }
+    ends
+}
+
+/// The ranks of the slots that are the lowest bytes of `slots`; of the leaves'
+/// slot any, as no rank is greater than theirs.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn look_up<const SLOTS: usize>(ranks: [__m512i; 4], slots: __m512i) -> __m512i {
+    if SLOTS == 64 {
+        return _mm512_permutexvar_epi8(slots, ranks[0]);
+    }
+    let low = _mm512_permutex2var_epi8(ranks[0], slots, ranks[1]);
+    if SLOTS == 128 {
+        return low;
+    }
+    let high = _mm512_permutex2var_epi8(ranks[2], slots, ranks[3]);
+    _mm512_mask_blend_epi8(_mm512_movepi8_mask(slots), low, high)
+}
+
+/// Sixty-four bytes.
+#[target_feature(enable = "avx512f")]
+fn load<T>(from: &[T]) -> __m512i {
+    assert!(size_of_val(from) >= 64);
+    // SAFETY: as many are there.
+    unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+}
