@@ -55,6 +55,7 @@ pub mod store;
 // The edges.
 pub mod connections;
 pub mod proto;
+pub mod protobuf;
 pub mod rpc;
 pub mod web;
 

@@ -8,6 +8,7 @@ pub mod catboost;
 mod error;
 pub mod gbdt;
 mod json;
+pub mod onnx;
 
 pub use error::Error;
 
