@@ -60,7 +60,7 @@ impl Scorer for Echo {
         raw[0] = row[0];
     }
 
-    fn contributions(&self, row: &[f64]) -> Option<Vec<f64>> {
+    fn contributions(&self, row: &[f64], _output: usize) -> Option<Vec<f64>> {
         Some(vec![row[0], 0.0])
     }
 }
