@@ -186,12 +186,16 @@ impl Engine<'_> {
 
         let vector = profile.read(self.plan, now);
         let mut known = profile.last_scores();
-        let mut scores = Vec::with_capacity(scored.len());
+        let (mut scores, mut unscored) = (Vec::with_capacity(scored.len()), Vec::new());
         for index in scored {
             if let Some(model) = self.models.get(index) {
-                let score = model.score(index, &vector);
-                known[index] = score.value();
-                scores.push(score);
+                match model.score(index, &vector) {
+                    Ok(score) => {
+                        known[index] = score.value();
+                        scores.push(score);
+                    }
+                    Err(_) => unscored.push(index),
+                }
             }
         }
 
@@ -233,7 +237,7 @@ impl Engine<'_> {
             let fired = outcomes[before..].iter().filter(|outcome| outcome.action.is_firing()).count();
             context.fired_now.extend(std::iter::repeat_n(index, fired));
         }
-        Some(Decision { as_of, cause, vector, scores, outcomes })
+        Some(Decision { as_of, cause, vector, scores, unscored, outcomes })
     }
 
     /// The profile as it would be if `event` came at `now`.

@@ -25,7 +25,7 @@ use crate::delivery::Outbox;
 use crate::engine::Acceptance;
 use crate::engine::event::{Event, UserId, Value};
 use crate::engine::lookup::{Join, Lookup};
-use crate::engine::model::{Model, Models, Reason, Score};
+use crate::engine::model::{Model, Models, Reason, Score, Unscored};
 use crate::engine::plan::Plan;
 use crate::engine::profile::Profile;
 use crate::engine::time::{Arrival, Millis, Timestamp};
@@ -131,6 +131,8 @@ pub struct Scored {
     pub scores: Vec<(Arc<Model>, Score, Vec<Reason>)>,
     /// Models asked for that have no artifact to serve them.
     pub unserved: Vec<usize>,
+    /// Models asked for whose artifact gives no score for these features.
+    pub unscored: Vec<(Arc<Model>, Unscored)>,
     /// Present if they were asked for.
     pub features: Option<Features>,
 }

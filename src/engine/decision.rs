@@ -17,6 +17,9 @@ pub struct Decision {
     /// Every feature, as read; see [`Plan::features`](super::plan::Plan::features).
     pub vector: Vector,
     pub scores: Vec<Score>,
+    /// Models that gave none, by index into [`Plan::models`](super::plan::Plan::models).
+    /// Counted and not recorded: nothing is decided on them.
+    pub unscored: Vec<usize>,
     pub outcomes: Vec<Outcome>,
 }
 

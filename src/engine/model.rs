@@ -15,13 +15,19 @@ pub trait Scorer: Send + Sync + fmt::Debug {
     /// Number of outputs.
     fn n_outputs(&self) -> usize;
 
-    /// Scores `row` (shape `[n_inputs]`, NaN is missing) into `raw` (shape `[n_outputs]`).
+    /// Scores `row` (shape `[n_inputs]`, NaN is missing) into `raw` (shape
+    /// `[n_outputs]`): NaN where it cannot.
     fn score(&self, row: &[f64], raw: &mut [f64]);
 
     /// Contributions of each input to a raw output (shape `[n_inputs + 1]`, the
     /// last is the expected value); none if the scorer cannot explain itself.
     /// They sum to the raw output.
     fn contributions(&self, row: &[f64], output: usize) -> Option<Vec<f64>>;
+
+    /// What runs it: our own code, or a library of others.
+    fn runtime(&self) -> &str {
+        "tipoff-forest"
+    }
 }
 
 /// What a named output means.
@@ -35,6 +41,20 @@ pub enum OutputKind {
     Value,
     /// Comparable within one model only.
     Rank,
+}
+
+impl OutputKind {
+    /// How far beyond 0 and 1 a probability may be that was computed in single precision.
+    const ROUNDING: f64 = 1e-5;
+
+    pub const fn is_probability(self) -> bool {
+        matches!(self, Self::Probability | Self::ClassProbability)
+    }
+
+    fn allows(self, value: f64) -> bool {
+        let within = -Self::ROUNDING..=1.0 + Self::ROUNDING;
+        if self.is_probability() { within.contains(&value) } else { value.is_finite() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +90,14 @@ pub struct Score {
     pub outputs: Vec<f64>,
 }
 
+/// Why a model gives no score for a row: nothing may be decided on such a number.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("its output {output} would be {value}")]
+pub struct Unscored {
+    pub output: Arc<str>,
+    pub value: f64,
+}
+
 /// One input's part in a score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reason {
@@ -101,22 +129,42 @@ impl Score {
 
 impl Model {
     /// Scores a vector; `model` is the plan's index that the score will carry.
-    pub fn score(&self, model: usize, vector: &Vector) -> Score {
-        let (raw, outputs) = self.score_row(&self.row(vector));
-        Score { model, version: self.version, raw, outputs }
+    pub fn score(&self, model: usize, vector: &Vector) -> Result<Score, Unscored> {
+        let (raw, outputs) = self.score_row(&self.row(vector))?;
+        Ok(Score { model, version: self.version, raw, outputs })
     }
 
     /// Scores a row of the model's own inputs (shape `[inputs.len()]`): the
     /// first output before link and calibration, and all outputs after them.
-    pub fn score_row(&self, row: &[f64]) -> (f64, Vec<f64>) {
-        let mut outputs = vec![0.0; self.outputs.len()];
-        self.scorer.score(row, &mut outputs);
+    pub fn score_row(&self, row: &[f64]) -> Result<(f64, Vec<f64>), Unscored> {
+        let mut raw = vec![0.0; self.outputs.len()];
+        self.scorer.score(row, &mut raw);
+        self.finish(raw)
+    }
+
+    /// From all raw outputs of a row to what [`Model::score_row`] gives.
+    pub fn finish(&self, mut outputs: Vec<f64>) -> Result<(f64, Vec<f64>), Unscored> {
         let raw = outputs[0];
+        self.check(&outputs, |_, value| value.is_finite())?;
         self.link.apply_all(&mut outputs);
         for output in &mut outputs {
             *output = self.calibration.apply(*output);
         }
-        (raw, outputs)
+        self.check(&outputs, OutputKind::allows)?;
+        for (value, output) in outputs.iter_mut().zip(&self.outputs) {
+            if output.kind.is_probability() {
+                *value = value.clamp(0.0, 1.0);
+            }
+        }
+        Ok((raw, outputs))
+    }
+
+    fn check(&self, values: &[f64], is_good: impl Fn(OutputKind, f64) -> bool) -> Result<(), Unscored> {
+        let mut outputs = self.outputs.iter().zip(values);
+        match outputs.find(|(output, value)| !is_good(output.kind, **value)) {
+            None => Ok(()),
+            Some((output, &value)) => Err(Unscored { output: output.name.clone(), value }),
+        }
     }
 
     /// The `top` inputs by size of contribution, largest first.
@@ -140,5 +188,67 @@ impl Model {
 
     fn row(&self, vector: &Vector) -> Vec<f64> {
         self.inputs.iter().map(|&slot| vector.numbers[slot]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Fixed(Vec<f64>);
+
+    impl Scorer for Fixed {
+        fn n_inputs(&self) -> usize {
+            0
+        }
+
+        fn n_outputs(&self) -> usize {
+            self.0.len()
+        }
+
+        fn score(&self, _row: &[f64], raw: &mut [f64]) {
+            raw.copy_from_slice(&self.0);
+        }
+
+        fn contributions(&self, _row: &[f64], _output: usize) -> Option<Vec<f64>> {
+            None
+        }
+    }
+
+    fn scored(kind: OutputKind, link: Link, raw: &[f64]) -> Result<(f64, Vec<f64>), String> {
+        let output = |index| Output { name: format!("o{index}").into(), kind };
+        let model = Model {
+            name: "fixed".into(),
+            version: 1,
+            inputs: Vec::new(),
+            input_names: Vec::new(),
+            outputs: (0..raw.len()).map(output).collect(),
+            link,
+            calibration: Calibration::None,
+            scorer: Box::new(Fixed(raw.to_vec())),
+        };
+        model.score_row(&[]).map_err(|unscored| unscored.to_string())
+    }
+
+    #[test]
+    fn what_is_no_number_or_no_probability_is_no_score() {
+        use OutputKind::{ClassProbability, Probability, Value};
+        for (kind, link, raw, expected) in [
+            (Value, Link::Identity, &[f64::NAN][..], "its output o0 would be NaN"),
+            (Value, Link::Identity, &[1.0, f64::INFINITY], "its output o1 would be inf"),
+            (Probability, Link::Logistic, &[f64::INFINITY], "its output o0 would be inf"),
+            (Probability, Link::Identity, &[1.1], "its output o0 would be 1.1"),
+            (ClassProbability, Link::Identity, &[0.5, -0.5], "its output o1 would be -0.5"),
+        ] {
+            assert_eq!(scored(kind, link, raw), Err(expected.to_owned()), "{kind:?} {link:?} {raw:?}");
+        }
+    }
+
+    #[test]
+    fn probabilities_are_not_beyond_1_by_rounding() {
+        let outputs = [f64::from(1.0_f32 + f32::EPSILON), -1e-9];
+        let scored = scored(OutputKind::ClassProbability, Link::Identity, &outputs);
+        assert_eq!(scored, Ok((outputs[0], vec![1.0, 0.0])));
     }
 }

@@ -800,7 +800,7 @@ fn crossing(cooldown: Millis, falling: bool) -> Rig {
         version: 3,
         inputs: vec![0],
         input_names: vec![text("last")],
-        outputs: vec![model::Output { name: text("p"), kind: model::OutputKind::Probability }],
+        outputs: vec![model::Output { name: text("p"), kind: model::OutputKind::Value }],
         link: model::Link::Identity,
         calibration: calibration::Calibration::None,
         scorer: Box::new(Echo),
@@ -846,6 +846,25 @@ fn crossings_fire_once_until_rearmed() {
     let decision = rig.steps[1].decision.as_ref().expect("decided");
     assert_eq!((decision.scores[0].version, decision.scores[0].raw), (3, 0.2));
     assert_eq!(decision.outcomes[0].reasons[0].contribution, 0.2);
+}
+
+#[test]
+fn nothing_is_decided_on_a_model_that_gives_no_score() {
+    let of_probability = |falling| {
+        let mut rig = crossing(Millis::ZERO, falling);
+        let model = rig.models.serving[0].as_mut().and_then(Arc::get_mut).expect("not shared yet");
+        model.outputs[0].kind = model::OutputKind::Probability;
+        rig
+    };
+    // -3 and 1.5 are no probabilities: neither crosses, rearms or replaces the last score.
+    let mut rig = of_probability(true);
+    assert_eq!(actions(&mut rig, &[0.9, -3.0, 0.2, 1.5, 0.6]), ["-", "-", "fired", "-", "rearmed"]);
+    let decided: Vec<_> = rig.steps.iter().filter_map(|step| step.decision.as_ref()).collect();
+    assert_eq!((decided[1].scores.len(), &decided[1].unscored[..]), (0, &[0][..]));
+    assert_eq!((decided[2].scores.len(), &decided[2].unscored[..]), (1, &[][..]));
+    let mut rig = of_probability(false);
+    actions(&mut rig, &[0.3, 7.0]);
+    assert_eq!(rig.profile.last_scores(), [0.3]);
 }
 
 #[test]

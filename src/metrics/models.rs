@@ -14,6 +14,8 @@ pub struct Models {
     pub query_seconds: Histogram,
     /// By index into the plan's models: scores that decisions were made on.
     pub decided: Vec<IntCounter>,
+    /// The same: rows for which there was no score.
+    pub unscored: Vec<IntCounter>,
     info: IntGaugeVec,
 }
 
@@ -29,7 +31,13 @@ impl Models {
             "Scores that decisions were made on, by model.",
             &["model"],
         )?;
+        let unscored = register.counters(
+            "tipoff_unscored_total",
+            "Rows for which a model gave no score, by model.",
+            &["model"],
+        )?;
         Ok(Self {
+            unscored: plan.models.iter().map(|model| unscored.with_label_values(&[&*model.name])).collect(),
             decided: plan.models.iter().map(|model| decided.with_label_values(&[&*model.name])).collect(),
             score_seconds: plan.models.iter().map(|model| score.with_label_values(&[&*model.name])).collect(),
             query_seconds: register.seconds(

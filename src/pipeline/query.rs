@@ -70,23 +70,32 @@ pub(super) fn scored(
     features: Features,
     metrics: &Metrics,
 ) -> Scored {
-    let (mut scores, mut unserved) = (Vec::with_capacity(request.models.len()), Vec::new());
+    let mut scores = Vec::with_capacity(request.models.len());
+    let (mut unserved, mut unscored) = (Vec::new(), Vec::new());
     for &index in &request.models {
         match models.get(index) {
             Some(model) => {
-                let reasons = match request.n_reasons {
-                    0 => Vec::new(),
-                    top => model.reasons(&features.vector, top),
-                };
                 let timer = metrics.models.score_seconds[index].start_timer();
                 let score = model.score(index, &features.vector);
                 timer.observe_duration();
-                scores.push((model.clone(), score, reasons));
+                match score {
+                    Ok(score) => {
+                        let reasons = match request.n_reasons {
+                            0 => Vec::new(),
+                            top => model.reasons(&features.vector, top),
+                        };
+                        scores.push((model.clone(), score, reasons));
+                    }
+                    Err(reason) => {
+                        metrics.models.unscored[index].inc();
+                        unscored.push((model.clone(), reason));
+                    }
+                }
             }
             None => unserved.push(index),
         }
     }
-    Scored { as_of, known, scores, unserved, features: request.features.then_some(features) }
+    Scored { as_of, known, scores, unserved, unscored, features: request.features.then_some(features) }
 }
 
 fn as_of(profile: &Profile, now: Timestamp) -> Arrival {

@@ -362,6 +362,9 @@ impl Shard {
         for score in &decision.scores {
             self.metrics.models.decided[score.model].inc();
         }
+        for &model in &decision.unscored {
+            self.metrics.models.unscored[model].inc();
+        }
         for outcome in &decision.outcomes {
             let trigger = self.plan.triggers.iter().position(|trigger| trigger.name == outcome.trigger);
             if let Some(trigger) = trigger {

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::engine::forest;
+use crate::engine::model::Unscored;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -66,6 +67,8 @@ pub enum Error {
     Calibration { reason: String },
     #[error("golden case {case} has {n_inputs} inputs and {n_outputs} outputs, unlike the model")]
     GoldenShape { case: usize, n_inputs: usize, n_outputs: usize },
+    #[error("golden case {case} has no score: {unscored}")]
+    GoldenUnscored { case: usize, unscored: Unscored },
     #[error("golden case {case}: {output} should be {expected}, but is {found}")]
     GoldenMismatch { case: usize, output: String, expected: f64, found: f64 },
 }

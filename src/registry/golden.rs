@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use crate::engine::model::Model;
+use crate::engine::model::{Model, Unscored};
 
 pub const FILE: &str = "golden.jsonl";
 pub const MAX_CASES: usize = 1_000;
@@ -35,9 +35,9 @@ struct GoldenForm {
 
 impl Golden {
     /// The case that `model` itself gives for `inputs`.
-    pub fn of(model: &Model, inputs: Vec<f64>) -> Self {
-        let (raw, outputs) = model.score_row(&inputs);
-        Self { inputs, raw, outputs }
+    pub fn of(model: &Model, inputs: Vec<f64>) -> Result<Self, Unscored> {
+        let (raw, outputs) = model.score_row(&inputs)?;
+        Ok(Self { inputs, raw, outputs })
     }
 }
 
@@ -88,7 +88,8 @@ pub fn verify(model: &Model, cases: &[Golden]) -> Result<(), Error> {
                 n_outputs: expected.outputs.len(),
             });
         }
-        let found = Golden::of(model, expected.inputs.clone());
+        let found = Golden::of(model, expected.inputs.clone())
+            .map_err(|unscored| Error::GoldenUnscored { case, unscored })?;
         check_close(case, "raw", expected.raw, found.raw)?;
         for (output, values) in model.outputs.iter().zip(expected.outputs.iter().zip(&found.outputs)) {
             check_close(case, &output.name, *values.0, *values.1)?;

@@ -134,7 +134,7 @@ fn publish_good(models: &Path, base: f64) -> Published {
 fn format_version_1_is_read_and_written() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
     let loaded = load(&fixture.join("buy/1"), "buy", 1, &plan()).expect("version 1 is readable");
-    assert_eq!(loaded.model.score_row(&[1.0, 1.0]).0, 0.7);
+    assert_eq!(loaded.model.score_row(&[1.0, 1.0]).expect("a score").0, 0.7);
     assert!(loaded.manifest.training.is_some() && loaded.manifest.metrics.is_some());
 
     let models = tempfile::tempdir().expect("folder");
@@ -201,7 +201,7 @@ fn a_published_artifact_serves_what_it_was_trained_to_say() {
     assert!(serving.get(1).is_none());
     assert_eq!(model.inputs, [1, 0]);
     let vector = Vector { numbers: vec![1.0, 2.0], texts: vec![None] };
-    let score = model.score(0, &vector);
+    let score = model.score(0, &vector).expect("a score");
     assert_eq!(score.raw, 0.7);
     assert_eq!(score.version, 1);
     let reasons = model.reasons(&vector, 5);

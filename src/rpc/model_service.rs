@@ -109,6 +109,7 @@ fn model(stable: &Stable) -> v1::Model {
         features_digest: manifest.features_digest.clone(),
         aliases: vec!["stable".to_owned()],
         create_time: Some(timestamp(manifest.created)),
+        runtime: stable.model.scorer.runtime().to_owned(),
     }
 }
 

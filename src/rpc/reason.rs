@@ -26,6 +26,11 @@ macro_rules! reasons {
                 match self { $(Self::$variant => Code::$code,)+ }
             }
 
+            /// What it means, as in the documentation.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+),)+ }
+            }
+
             /// How long to wait before trying the same again; none if that cannot help.
             pub const fn retry_after(self) -> Option<Duration> {
                 match self {
@@ -108,6 +113,8 @@ reasons! {
     SubscriptionUnknown = "SUBSCRIPTION_UNKNOWN", NotFound;
     /// No artifact serves the model yet.
     ModelNotLoaded = "MODEL_NOT_LOADED", Unavailable, retry 5_000 ms;
+    /// The model gives no number for these features.
+    NotScorable = "NOT_SCORABLE", FailedPrecondition;
     /// A queue is full.
     Overloaded = "OVERLOADED", ResourceExhausted, retry 500 ms;
     /// More named subscriptions than permitted.
@@ -169,6 +176,41 @@ mod tests {
         for name in names {
             assert!(name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'), "{name}");
         }
+    }
+
+    /// `UPDATE_EXPECT=1 cargo test` writes the page anew.
+    #[test]
+    fn the_page_of_reasons_lists_each() {
+        let mut page = "# Reasons
+
+Whatever is refused says why in the same words: a call that fails as a whole in
+`google.rpc.ErrorInfo.reason` of its status, one item of a batch in
+`Rejection.reason`. Reasons are stable; messages are for people and may change.
+
+| reason | gRPC code | try again | |
+|---|---|---|---|
+"
+        .to_owned();
+        for reason in Reason::ALL {
+            let retry = reason
+                .retry_after()
+                .map_or_else(String::new, |after| format!("after {} ms", after.as_millis()));
+            let (name, code, meaning) = (reason.name(), code_name(reason.code()), reason.meaning().trim());
+            page += &format!("| `{name}` | `{code}` | {retry} | {meaning} |\n");
+        }
+        expect_test::expect_file!["../../docs/reasons.md"].assert_eq(&page);
+    }
+
+    /// `InvalidArgument` as `INVALID_ARGUMENT`.
+    fn code_name(code: Code) -> String {
+        let mut name = String::new();
+        for letter in format!("{code:?}").chars() {
+            if letter.is_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_uppercase());
+        }
+        name
     }
 
     #[test]

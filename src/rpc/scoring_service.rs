@@ -38,6 +38,15 @@ impl Scoring {
                 format_args!("no artifact serves model {name:?}"),
             ));
         }
+        if let Some((model, unscored)) = scored.unscored.first().filter(|_| named) {
+            let (name, version) = (&model.name, model.version);
+            return Err(Refusal::new(
+                Reason::NotScorable,
+                format_args!(
+                    "model {name:?} version {version} gives no score for these features: {unscored}"
+                ),
+            ));
+        }
         Ok(v1::ScoreResponse {
             as_of: Some(as_of(scored.as_of)),
             known: scored.known,

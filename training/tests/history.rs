@@ -335,7 +335,7 @@ fn both_trainers_write_artifacts_that_serve_and_come_out_the_same_again() {
         let serving = registry.models();
         let model = serving.get(0).expect("serves");
         let row = vec![f64::NAN; model.inputs.len()];
-        let (_, outputs) = model.score_row(&row);
+        let (_, outputs) = model.score_row(&row).expect("a forest always scores");
         assert!(outputs[0] > 0.0 && outputs[0] < 1.0);
     }
 }

@@ -141,7 +141,9 @@ impl Shop {
             let (_, entry) = entry.expect("an entry");
             let record = record::decode(&self.plan, &entry.payload).expect("a record");
             let LogRecord::Step(user, step) = record else { continue };
-            let Some(Decision { as_of, cause, vector, scores, outcomes }) = step.decision else { continue };
+            let Some(Decision { as_of, cause, vector, scores, outcomes, .. }) = step.decision else {
+                continue;
+            };
             assert_eq!((as_of, entry.sequence), (step.arrival, as_of.sequence));
             vectors.entry(user.clone()).or_default().push((as_of.time, cause, vector));
             decisions.entry(user).or_default().push((as_of, scores, outcomes));

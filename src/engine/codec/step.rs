@@ -123,7 +123,7 @@ fn read_decision(from: &mut Reader<'_>, plan: &Plan, as_of: Arrival) -> Result<D
         Ok(Score { model: model.unwrap_or(usize::MAX), version, raw, outputs })
     })?;
     let outcomes = from.list("outcomes", read_outcome)?;
-    Ok(Decision { as_of, cause, vector, scores, outcomes })
+    Ok(Decision { as_of, cause, vector, scores, unscored: Vec::new(), outcomes })
 }
 
 fn write_outcome(out: &mut Writer, outcome: &Outcome) {
