@@ -133,6 +133,8 @@ pub struct Delivery {
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub batch_events: usize,
+    /// Rows of one request to score.
+    pub inference_rows: usize,
     pub message_bytes: usize,
     pub user_id_bytes: usize,
     pub event_id_bytes: usize,
@@ -397,6 +399,7 @@ impl Limits {
         let header = settings.take_within("limits.header_bytes", KIB..=MIB).bytes();
         Self {
             batch_events: settings.take_within("limits.batch_events", 1..=65_536),
+            inference_rows: settings.take_within("limits.inference_rows", 1..=1 << 20),
             message_bytes: message.as_usize(),
             user_id_bytes: settings.take_within("limits.user_id_bytes", TEXT),
             event_id_bytes: settings.take_within("limits.event_id_bytes", TEXT),

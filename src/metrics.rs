@@ -5,6 +5,7 @@
 //! code and the names in the definitions, never users or free text.
 
 mod features;
+mod inference;
 mod ingest;
 mod lookups;
 mod models;
@@ -18,6 +19,7 @@ mod triggers;
 pub(crate) mod tests;
 
 pub use features::Features;
+pub use inference::Inference;
 pub use ingest::Ingest;
 pub use lookups::Lookups;
 pub use models::Models;
@@ -37,6 +39,7 @@ use register::Register;
 pub struct Metrics {
     registry: Registry,
     pub features: Features,
+    pub inference: Inference,
     pub ingest: Ingest,
     pub lookups: Lookups,
     pub pipeline: Pipeline,
@@ -53,6 +56,7 @@ impl Metrics {
         let register = Register(&registry);
         Ok(Self {
             features: Features::new(&register, plan)?,
+            inference: Inference::new(&register, plan)?,
             ingest: Ingest::new(&register)?,
             lookups: Lookups::new(&register, plan)?,
             pipeline: Pipeline::new(&register, n_workers)?,

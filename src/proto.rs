@@ -9,8 +9,14 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/services/tipoff.v1.rs"));
 }
 
+/// Package `inference`, the Open Inference Protocol: messages, clients and services.
+pub mod inference {
+    tonic::include_proto!("inference");
+    include!(concat!(env!("OUT_DIR"), "/services/inference.rs"));
+}
+
 /// The compiled protos with their comments, a `google.protobuf.FileDescriptorSet`.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tipoff.v1.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/protos.bin"));
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ mod context;
 pub mod convert;
 pub mod error;
 mod event_service;
+mod inference_service;
 mod model_service;
 mod page;
 mod profile_service;

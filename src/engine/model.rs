@@ -167,6 +167,28 @@ impl Model {
         }
     }
 
+    /// Scores rows of the model's own inputs (shape `[n_rows, inputs.len()]`)
+    /// into all outputs before link and calibration, and those after them
+    /// (shapes `[n_rows, outputs.len()]`).
+    ///
+    /// # Errors
+    /// The first row without a score, by its index, and why.
+    pub fn score_rows(
+        &self,
+        rows: &[f64],
+        raw: &mut [f64],
+        outputs: &mut [f64],
+    ) -> Result<(), (usize, Unscored)> {
+        let (n_inputs, n_outputs) = (self.inputs.len(), self.outputs.len());
+        let of_rows = raw.chunks_exact_mut(n_outputs).zip(outputs.chunks_exact_mut(n_outputs));
+        for (index, (raw, outputs)) in of_rows.enumerate() {
+            self.scorer.score(&rows[index * n_inputs..(index + 1) * n_inputs], raw);
+            let (_, finished) = self.finish(raw.to_vec()).map_err(|unscored| (index, unscored))?;
+            outputs.copy_from_slice(&finished);
+        }
+        Ok(())
+    }
+
     /// The `top` inputs by size of contribution, largest first.
     pub fn reasons(&self, vector: &Vector, top: usize) -> Vec<Reason> {
         let row = self.row(vector);
@@ -186,7 +208,8 @@ impl Model {
             .collect()
     }
 
-    fn row(&self, vector: &Vector) -> Vec<f64> {
+    /// The model's own inputs of a vector (shape `[inputs.len()]`).
+    pub fn row(&self, vector: &Vector) -> Vec<f64> {
         self.inputs.iter().map(|&slot| vector.numbers[slot]).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! `ModelService`: what the registry serves.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
@@ -50,10 +51,7 @@ impl Models {
             Some(stable) if request.version == 0 || request.version == stable.manifest.version => {
                 Ok(v1::GetModelResponse { model: Some(model(stable)) })
             }
-            Some(stable) => Err(unknown(format!(
-                "version {} is not loaded; version {} serves",
-                request.version, stable.manifest.version
-            ))),
+            Some(stable) => Err(unknown(other_version(request.version, stable))),
         }
     }
 }
@@ -76,9 +74,14 @@ impl ModelService for Models {
 }
 
 /// The refusal of a model that no artifact serves, with what was wrong with those found.
-fn not_loaded(entry: &Entry) -> Refusal {
+pub(super) fn not_loaded(entry: &Entry) -> Refusal {
     let reasons: Vec<String> = entry.refused.iter().map(ToString::to_string).collect();
     Refusal::new(Reason::ModelNotLoaded, format_args!("no artifact serves the model: {}", reasons.join("; ")))
+}
+
+/// Says of a version asked for that another serves.
+pub(super) fn other_version(asked: impl Display, stable: &Stable) -> String {
+    format!("version {asked} is not loaded; version {} serves", stable.manifest.version)
 }
 
 fn model(stable: &Stable) -> v1::Model {

@@ -95,6 +95,16 @@ reasons! {
     TooManyFeatures = "TOO_MANY_FEATURES", InvalidArgument;
     /// No definition names the feature.
     FeatureUnknown = "FEATURE_UNKNOWN", InvalidArgument;
+    /// The model has no input or output of this name, or one is given twice or left out.
+    TensorUnknown = "TENSOR_UNKNOWN", InvalidArgument;
+    /// A tensor's data type is not one that it can have.
+    TensorDatatype = "TENSOR_DATATYPE", InvalidArgument;
+    /// A tensor's shape is not one that it can have, or not that of the others.
+    TensorShape = "TENSOR_SHAPE", InvalidArgument;
+    /// A tensor's contents are not what its data type and shape say.
+    TensorContents = "TENSOR_CONTENTS", InvalidArgument;
+    /// Some contents are raw and some are typed, or feature values stand beside user ids.
+    TensorsMixed = "TENSORS_MIXED", InvalidArgument;
     /// A page is larger than permitted.
     PageTooLarge = "PAGE_TOO_LARGE", InvalidArgument;
     /// A page token that this server did not give, or for other filters.
@@ -123,6 +133,8 @@ reasons! {
     SubscriptionTaken = "SUBSCRIPTION_TAKEN", Aborted;
     /// The store cannot write; the server acknowledges nothing until it restarts.
     StoreFailed = "STORE_FAILED", Unavailable, retry 5_000 ms;
+    /// A call, or a parameter of one, that other servers of the protocol have and this one does not.
+    NotSupported = "NOT_SUPPORTED", Unimplemented;
     /// The server is about to stop.
     Draining = "DRAINING", Unavailable, retry 1_000 ms;
     /// Something is wrong with the server itself; its log says what.

@@ -16,6 +16,7 @@ use tonic_health::server::HealthReporter;
 
 use super::context::{Context, Services};
 use super::event_service::Events;
+use super::inference_service::Inference;
 use super::model_service::Models;
 use super::profile_service::Profiles;
 use super::scoring_service::Scoring;
@@ -23,6 +24,7 @@ use super::trigger_service::Triggers;
 use crate::config::{self, Config};
 use crate::connections::Connections;
 use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use crate::proto::v1::event_service_server::EventServiceServer;
 use crate::proto::v1::model_service_server::ModelServiceServer;
 use crate::proto::v1::profile_service_server::ProfileServiceServer;
@@ -111,7 +113,8 @@ impl Server {
             .add_service(guarded!(ScoringServiceServer, Scoring::new(context.clone())))
             .add_service(guarded!(ProfileServiceServer, Profiles::new(context.clone())))
             .add_service(guarded!(TriggerServiceServer, Triggers::new(context.clone())))
-            .add_service(guarded!(ModelServiceServer, Models::new(context)));
+            .add_service(guarded!(ModelServiceServer, Models::new(context.clone())))
+            .add_service(guarded!(GrpcInferenceServiceServer, Inference::new(context)));
 
         // Both: older tools ask for v1alpha only.
         let reflection = || {
@@ -149,13 +152,14 @@ impl Server {
 }
 
 /// The names the health service knows; the empty one is the server as a whole.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "",
     EventServiceServer::<Events>::NAME,
     ScoringServiceServer::<Scoring>::NAME,
     ProfileServiceServer::<Profiles>::NAME,
     TriggerServiceServer::<Triggers>::NAME,
     ModelServiceServer::<Models>::NAME,
+    GrpcInferenceServiceServer::<Inference>::NAME,
 ];
 
 async fn report(health: &HealthReporter, status: ServingStatus) {

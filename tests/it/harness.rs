@@ -11,6 +11,7 @@ use tipoff::definitions;
 use tipoff::engine::forest::{Condition, Forest, Frame, Leaf, Node, Side, Split, Tree};
 use tipoff::engine::model::Link;
 use tipoff::engine::plan::Plan;
+use tipoff::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use tipoff::proto::v1;
 use tipoff::registry::{Draft, Golden, Manifest, publish};
 use tonic::transport::{Channel, Endpoint};
@@ -119,6 +120,10 @@ impl TestServer {
 
     pub fn models(&self) -> ModelServiceClient<Channel> {
         ModelServiceClient::new(self.channel.clone())
+    }
+
+    pub fn inference(&self) -> GrpcInferenceServiceClient<Channel> {
+        GrpcInferenceServiceClient::new(self.channel.clone())
     }
 
     /// Ingests events, all of which must be accepted.

@@ -14,3 +14,4 @@ mod process;
 mod recovery;
 mod rpc;
 mod tidy;
+mod tritonclient;

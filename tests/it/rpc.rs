@@ -1,8 +1,9 @@
-//! The five services, their errors and their streams.
+//! The services, their errors and their streams.
 
 mod access;
 mod events;
 mod explain;
+mod inference;
 mod scoring;
 mod triggers;
 

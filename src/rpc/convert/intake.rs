@@ -94,6 +94,14 @@ impl Intake {
         Ok(user)
     }
 
+    /// Checks a user id.
+    pub fn known_user(&self, id: &str) -> Result<UserId, Refusal> {
+        if id.is_empty() {
+            return Err(Refusal::new(Reason::UserIdMissing, "the id is empty"));
+        }
+        self.ids(id, "").map(|(user, _)| user)
+    }
+
     /// Checks the ids of an event: whose profile it belongs to, and the
     /// visitor id that came along with a known user.
     fn ids(&self, user_id: &str, anonymous_id: &str) -> Result<(UserId, Option<Box<str>>), Refusal> {

@@ -43,6 +43,7 @@ async fn health_knows_the_server_and_each_service() {
         "tipoff.v1.ProfileService",
         "tipoff.v1.TriggerService",
         "tipoff.v1.ModelService",
+        "inference.GRPCInferenceService",
     ] {
         assert_eq!(health(&server, service).await, ServingStatus::Serving, "{service:?}");
     }
@@ -69,7 +70,9 @@ async fn reflection_lists_the_services_in_both_versions() {
         let name = format!("tipoff.v1.{service}");
         assert!(v1.contains(&name), "{name} is not among {v1:?}");
     }
-    assert!(v1.contains(&"grpc.health.v1.Health".to_owned()), "{v1:?}");
+    for name in ["grpc.health.v1.Health", "inference.GRPCInferenceService"] {
+        assert!(v1.contains(&name.to_owned()), "{name} is not among {v1:?}");
+    }
     let v1alpha = listed_services_v1alpha(server.channel.clone()).await.expect("listed");
     assert_eq!(v1, v1alpha);
     server.stop().await;
