@@ -20,6 +20,7 @@ use crate::engine::lookup::Lookup;
 use crate::engine::plan::Plan;
 use crate::lookups;
 use crate::metrics::Metrics;
+use crate::onnx::{self, Library, Networks, Places};
 use crate::pipeline::{self, Parts, Pipeline, PipelineHandle, Recovered};
 use crate::record::{CONTROL_SHARD, CommittedEnd, Control, VIRTUAL_SHARDS};
 use crate::registry::{self, Refused, Registry};
@@ -53,6 +54,8 @@ pub enum Error {
     Models(Vec<Refused>),
     #[error("store {directory}: {error}", directory = .directory.display())]
     Store { directory: PathBuf, error: store::Error },
+    #[error("onnx.library: {0}")]
+    Onnx(onnx::Error),
     #[error("store {directory}: {error}", directory = .directory.display())]
     Recovery { directory: PathBuf, error: pipeline::RecoveryError },
     #[error(
@@ -86,6 +89,7 @@ impl Error {
             self,
             Self::Definitions(_)
                 | Self::Models(_)
+                | Self::Onnx(_)
                 | Self::Clock { .. }
                 | Self::Rpc(rpc::ServeError::Tls { .. } | rpc::ServeError::TlsMaterial { .. })
         )
@@ -357,9 +361,14 @@ impl Probe for Overview {
                 .map(|entry| web::ModelStatus {
                     name: entry.name.to_string(),
                     version: entry.stable.as_ref().map(|stable| stable.model.version),
+                    runtime: entry.stable.as_ref().map(|stable| stable.model.scorer.runtime().to_owned()),
                     refused: entry.refused.iter().map(|refused| refused.reason.to_string()).collect(),
                 })
                 .collect(),
+            onnx: web::OnnxStatus {
+                library: Library::loaded().map(|library| library.path().display().to_string()),
+                version: Library::loaded().map(|library| library.version().to_owned()),
+            },
             listen: web::ListenStatus {
                 grpc: self.grpc,
                 http: self.http,
@@ -369,6 +378,9 @@ impl Probe for Overview {
     }
 
     fn refresh(&self, metrics: &Metrics) {
+        if let Some(library) = Library::loaded() {
+            metrics.server.onnx_runtime(&library.path().display().to_string(), library.version());
+        }
         let profiles = self.pipeline.count_profiles();
         metrics.pipeline.profiles.set(profiles.all as i64);
         metrics.pipeline.packed_profiles.set(profiles.packed as i64);
@@ -391,7 +403,11 @@ fn load_definitions(config: &Config) -> Result<Plan, Error> {
 /// Loads the models. One without an artifact is served without scores; one
 /// whose artifacts are all broken keeps the server from starting.
 fn open_registry(config: &Config, plan: &Arc<Plan>) -> Result<Registry, Error> {
-    let (registry, refused) = Registry::open(&config.models.directory, plan.clone());
+    if let Some(library) = &config.onnx.library {
+        // Whoever names one wants to know at once that it is not there.
+        Library::load(&Places::of_process(Some(library.clone()))).map_err(Error::Onnx)?;
+    }
+    let (registry, refused) = Registry::open(&config.models.directory, plan.clone(), networks(config));
     for Refused { model, version, reason } in &refused {
         match **reason {
             registry::Error::NoArtifact => {
@@ -407,6 +423,10 @@ fn open_registry(config: &Config, plan: &Arc<Plan>) -> Result<Registry, Error> {
     let broken =
         registry.list().into_iter().filter(is_broken).flat_map(|entry| entry.refused).collect::<Vec<_>>();
     if broken.is_empty() || config.models.allow_broken { Ok(registry) } else { Err(Error::Models(broken)) }
+}
+
+fn networks(config: &Config) -> Networks {
+    Networks { library: config.onnx.library.clone(), n_sessions: config.pipeline.workers }
 }
 
 fn listed(refused: &[Refused]) -> String {

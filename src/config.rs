@@ -36,6 +36,7 @@ pub struct Config {
     pub pipeline: Pipeline,
     pub definitions: Definitions,
     pub models: Models,
+    pub onnx: Onnx,
     pub delivery: Delivery,
     pub limits: Limits,
     pub shutdown: Shutdown,
@@ -120,6 +121,13 @@ pub struct Models {
     pub directory: PathBuf,
     /// Whether to serve without scores by a model all of whose artifacts are broken.
     pub allow_broken: bool,
+}
+
+/// How networks in ONNX are run.
+#[derive(Clone, Debug)]
+pub struct Onnx {
+    /// The file of ONNX Runtime; none: it is looked for.
+    pub library: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -209,6 +217,7 @@ impl Config {
                 directory: required_path(&mut settings, "models.directory"),
                 allow_broken: settings.take("models.allow_broken"),
             },
+            onnx: Onnx { library: settings.take_path("onnx.library") },
             delivery: Delivery {
                 heartbeat_interval: settings
                     .take_within("delivery.heartbeat_interval", Duration::from_millis(100)..=HOUR),

@@ -44,6 +44,7 @@ pub mod engine;
 pub mod definitions;
 pub mod lookups;
 pub mod model_file;
+pub mod onnx;
 pub mod registry;
 
 // From inputs to durable decisions.

@@ -44,6 +44,23 @@ impl<'a> Message<'a> {
         Fields { rest: self.bytes, offset: self.offset }
     }
 
+    /// The last of the fields of a number: that of one value.
+    pub fn last(self, number: u32) -> Result<Option<Value<'a>>, Error> {
+        let mut found = None;
+        for field in self.fields() {
+            let (of, value) = field?;
+            if of == number {
+                found = Some(value);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The same as a text; empty where there is none.
+    pub fn last_text(self, number: u32) -> Result<&'a str, Error> {
+        self.last(number)?.map_or(Ok(""), |value| value.text(self))
+    }
+
     pub fn bytes(self) -> &'a [u8] {
         self.bytes
     }

@@ -10,6 +10,7 @@ mod forest_file;
 mod golden;
 mod load;
 mod manifest;
+mod network_file;
 mod publish;
 #[cfg(test)]
 mod tests;
@@ -25,12 +26,14 @@ pub use error::Error;
 pub use golden::Golden;
 pub use load::{Loaded, load};
 pub use manifest::{
-    Feature, FileSum, Label, Manifest, Metrics, Missing, Output, Part, PartMetrics, Threshold, Training,
+    Feature, FileSum, Label, Manifest, Metrics, Missing, Network, Output, Part, PartMetrics, Threshold,
+    Training,
 };
-pub use publish::{Draft, Published, publish};
+pub use publish::{Content, Draft, Published, publish};
 
 use crate::engine::model::{Model, Models};
 use crate::engine::plan::Plan;
+use crate::onnx::Networks;
 
 const MAX_NAME: usize = 128;
 const MAX_VERSIONS: usize = 10_000;
@@ -40,6 +43,7 @@ const MAX_VERSIONS: usize = 10_000;
 pub struct Registry {
     dir: PathBuf,
     plan: Arc<Plan>,
+    networks: Networks,
     models: Arc<ArcSwap<Models>>,
     /// By index into [`Plan::models`].
     entries: ArcSwap<Vec<Entry>>,
@@ -78,13 +82,13 @@ impl Registry {
     ///
     /// Never fails: a model without a valid version is among the refused,
     /// and is served without scores.
-    pub fn open(dir: &Path, plan: Arc<Plan>) -> (Self, Vec<Refused>) {
+    pub fn open(dir: &Path, plan: Arc<Plan>, networks: Networks) -> (Self, Vec<Refused>) {
         let entries: Vec<Entry> =
-            plan.models.iter().map(|model| scan(dir, &plan, &model.name, None)).collect();
+            plan.models.iter().map(|model| scan(dir, &plan, &networks, &model.name, None)).collect();
         let refused = entries.iter().flat_map(|entry| entry.refused.iter().cloned()).collect();
         let models = Arc::new(ArcSwap::from_pointee(serving(&entries)));
         let entries = ArcSwap::from_pointee(entries);
-        (Self { dir: dir.to_owned(), plan, models, entries, reloading: Mutex::new(()) }, refused)
+        (Self { dir: dir.to_owned(), plan, networks, models, entries, reloading: Mutex::new(()) }, refused)
     }
 
     /// The models served now, by index into [`Plan::models`].
@@ -119,7 +123,7 @@ impl Registry {
             .iter_mut()
             .find(|entry| &*entry.name == name)
             .ok_or_else(|| Error::UnknownModel { name: name.to_owned() })?;
-        *entry = scan(&self.dir, &self.plan, &entry.name, entry.stable.take());
+        *entry = scan(&self.dir, &self.plan, &self.networks, &entry.name, entry.stable.take());
         let entry = entry.clone();
         self.models.store(Arc::new(serving(&entries)));
         self.entries.store(Arc::new(entries));
@@ -133,7 +137,7 @@ fn serving(entries: &[Entry]) -> Models {
 
 /// Tries the versions from the newest down to the one served, which stays as
 /// it is: versions never change.
-fn scan(dir: &Path, plan: &Plan, name: &Arc<str>, served: Option<Stable>) -> Entry {
+fn scan(dir: &Path, plan: &Plan, networks: &Networks, name: &Arc<str>, served: Option<Stable>) -> Entry {
     let mut entry = Entry { name: name.clone(), stable: served, refused: Vec::new() };
     let refuse = |version, reason| Refused { model: name.clone(), version, reason: Arc::new(reason) };
     let (versions, strays) = match versions(&dir.join(&**name), name) {
@@ -148,7 +152,7 @@ fn scan(dir: &Path, plan: &Plan, name: &Arc<str>, served: Option<Stable>) -> Ent
         if entry.stable.as_ref().is_some_and(|served| served.model.version >= version) {
             break;
         }
-        match load(&dir.join(&**name).join(version.to_string()), name, version, plan) {
+        match load(&dir.join(&**name).join(version.to_string()), name, version, plan, networks) {
             Ok(Loaded { model, manifest }) => {
                 entry.stable = Some(Stable { model, manifest });
                 break;

@@ -42,6 +42,7 @@ pub struct Status {
     pub store: StoreStatus,
     pub definitions: DefinitionsStatus,
     pub models: Vec<ModelStatus>,
+    pub onnx: OnnxStatus,
     pub listen: ListenStatus,
 }
 
@@ -75,8 +76,17 @@ pub struct ModelStatus {
     pub name: String,
     /// The version that serves; none yet if null.
     pub version: Option<u32>,
+    /// What runs it.
+    pub runtime: Option<String>,
     /// Versions that do not serve, and why.
     pub refused: Vec<String>,
+}
+
+/// The library that runs networks; null as long as no model has needed it.
+#[derive(Clone, Debug, Serialize)]
+pub struct OnnxStatus {
+    pub library: Option<String>,
+    pub version: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]

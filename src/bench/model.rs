@@ -12,7 +12,7 @@ use crate::engine::forest::{Condition, Forest, Frame, Leaf, Node, Side, Split, T
 use crate::engine::model::Link;
 use crate::engine::plan::Plan;
 use crate::engine::vector::Slot;
-use crate::registry::{Draft, Golden, Manifest, publish};
+use crate::registry::{Content, Draft, Golden, Manifest, publish};
 
 const N_TREES: usize = 100;
 const N_LEAVES: usize = 31;
@@ -39,7 +39,8 @@ pub fn publish_all(models: &Path, plan: &Plan, seed: u64) -> Result<()> {
             })
             .into();
         let manifest = Manifest::of_binary(plan, model, &features);
-        let draft = Draft { manifest, forest: &forest, golden: &golden, extra: BTreeMap::new() };
+        let draft =
+            Draft { manifest, model: Content::Forest(&forest), golden: &golden, extra: BTreeMap::new() };
         publish(models, draft, plan).with_context(|| format!("model {}", model.name))?;
     }
     Ok(())

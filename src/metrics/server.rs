@@ -1,6 +1,6 @@
 //! The process and its calls.
 
-use prometheus::{Gauge, IntCounter, IntGauge, Result};
+use prometheus::{Gauge, IntCounter, IntGauge, IntGaugeVec, Result};
 
 use super::register::Register;
 use crate::config::ClockMode;
@@ -15,6 +15,7 @@ pub struct Server {
     pub clock_seconds: Gauge,
     /// Open subscriptions.
     pub subscribers: IntGauge,
+    onnx_runtime: IntGaugeVec,
 }
 
 impl Server {
@@ -39,7 +40,17 @@ impl Server {
                 "The server's clock, in seconds since the Unix epoch.",
             )?,
             subscribers: register.gauge("tipoff_subscribers", "Open subscriptions.")?,
+            onnx_runtime: register.gauges(
+                "tipoff_onnx_runtime_info",
+                "The library that runs networks, once a model has needed it.",
+                &["library", "version"],
+            )?,
         })
+    }
+
+    /// Shows the library that runs networks: a process loads one, once.
+    pub fn onnx_runtime(&self, library: &str, version: &str) {
+        self.onnx_runtime.with_label_values(&[library, version]).set(1);
     }
 
     /// Counts one call that failed as a whole.

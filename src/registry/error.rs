@@ -4,6 +4,7 @@ use std::io;
 
 use crate::engine::forest;
 use crate::engine::model::Unscored;
+use crate::onnx;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -45,6 +46,10 @@ pub enum Error {
     WrongChecksum { file: String },
     #[error("forest.json: {0}")]
     Forest(forest::Error),
+    #[error("network.onnx: {0}")]
+    Network(onnx::Error),
+    #[error("`network` is for the scorer {network:?}, not {scorer:?}", network = super::network_file::FORMAT)]
+    NoNetwork { scorer: String },
     #[error("the model reads {n_inputs} inputs, the manifest lists {n_features} features")]
     WrongNumberOfFeatures { n_inputs: usize, n_features: usize },
     #[error("the feature {feature:?} is listed twice")]

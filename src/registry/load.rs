@@ -1,7 +1,7 @@
 //! From an artifact's directory to a verified model bound to a plan.
 //!
 //! In this order, each step within bounds: manifest, checksums, features,
-//! label, outputs, calibration, forest, golden outputs. The golden cases are
+//! label, outputs, calibration, forest or network, golden outputs. The golden cases are
 //! scored and explained, which warms the model up as well.
 
 use std::collections::HashSet;
@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::manifest::{FileSum, Label, Manifest};
-use super::{check_name, forest_file, golden};
+use super::{check_name, forest_file, golden, network_file};
 use crate::engine::calibration::Calibration;
 use crate::engine::forest::{Forest, RankedForest};
-use crate::engine::model::{Link, Model, Output, OutputKind};
+use crate::engine::model::{Link, Model, Output, OutputKind, Scorer};
 use crate::engine::plan::Plan;
 use crate::engine::vector::Slot;
+use crate::onnx::{self, Networks};
 
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 const MAX_FOREST_BYTES: u64 = 256 << 20;
@@ -35,8 +36,8 @@ pub struct Loaded {
 }
 
 /// Loads version `version` of the model `name` from its directory `dir`.
-pub fn load(dir: &Path, name: &str, version: u32, plan: &Plan) -> Result<Loaded, Error> {
-    load_from(dir, Manifest::FILE, name, version, plan)
+pub fn load(dir: &Path, name: &str, version: u32, plan: &Plan, networks: &Networks) -> Result<Loaded, Error> {
+    load_from(dir, Manifest::FILE, name, version, plan, networks)
 }
 
 /// The same, with the manifest in a file of another name: before it is published.
@@ -46,36 +47,48 @@ pub(super) fn load_from(
     name: &str,
     version: u32,
     plan: &Plan,
+    networks: &Networks,
 ) -> Result<Loaded, Error> {
     let manifest = read_manifest(dir, manifest_file)?;
     if manifest.name != name || manifest.version != version {
         return Err(Error::Misplaced { name: manifest.name, version: manifest.version });
     }
     check_name(name)?;
-    if manifest.scorer != forest_file::FORMAT {
-        return Err(Error::UnknownScorer { scorer: manifest.scorer });
-    }
-    let [forest, golden] = read_files(dir, &manifest)?;
+    let model_file = match manifest.scorer.as_str() {
+        forest_file::FORMAT if manifest.network.is_some() => {
+            return Err(Error::NoNetwork { scorer: manifest.scorer });
+        }
+        forest_file::FORMAT => forest_file::FILE,
+        network_file::FORMAT => network_file::FILE,
+        _ => return Err(Error::UnknownScorer { scorer: manifest.scorer }),
+    };
+    let [content, golden] = read_files(dir, &manifest, model_file)?;
     let inputs = bind_features(&manifest, plan)?;
     check_label(&manifest, plan)?;
     check_outputs(&manifest)?;
     check_calibration(&manifest.calibration)?;
 
-    let forest = forest_file::read(&forest)?;
-    check_shape(&manifest, &forest)?;
+    let outputs: Vec<Output> = manifest
+        .outputs
+        .iter()
+        .map(|output| Output { name: output.name.as_str().into(), kind: output.kind })
+        .collect();
+    let scorer: Box<dyn Scorer> = if model_file == network_file::FILE {
+        Box::new(network_file::open(&content, &manifest, &outputs, networks)?)
+    } else {
+        let forest = forest_file::read(&content)?;
+        check_shape(&manifest, &forest)?;
+        Box::new(RankedForest::new(forest))
+    };
     let model = Model {
         name: name.into(),
         version,
         inputs,
         input_names: manifest.features.iter().map(|feature| feature.name.as_str().into()).collect(),
-        outputs: manifest
-            .outputs
-            .iter()
-            .map(|output| Output { name: output.name.as_str().into(), kind: output.kind })
-            .collect(),
+        outputs,
         link: manifest.link,
         calibration: manifest.calibration.clone(),
-        scorer: Box::new(RankedForest::new(forest)),
+        scorer,
     };
     golden::verify(&model, &golden::read(&golden)?)?;
     Ok(Loaded { model: Arc::new(model), manifest: Arc::new(manifest) })
@@ -90,17 +103,17 @@ fn read_manifest(dir: &Path, file: &str) -> Result<Manifest, Error> {
     super::from_json(file, &content)
 }
 
-/// Checks every file that is listed; gives the forest and the golden cases.
-fn read_files(dir: &Path, manifest: &Manifest) -> Result<[Vec<u8>; 2], Error> {
+/// Checks every file that is listed; gives the model's and the golden cases.
+fn read_files(dir: &Path, manifest: &Manifest, model_file: &str) -> Result<[Vec<u8>; 2], Error> {
     if manifest.files.len() > MAX_FILES {
         return Err(Error::malformed(Manifest::FILE, format!("more than {MAX_FILES} files")));
     }
-    for file in [forest_file::FILE, golden::FILE] {
+    for file in [model_file, golden::FILE] {
         if !manifest.files.contains_key(file) {
             return Err(Error::NotListed { file: file.to_owned() });
         }
     }
-    let [mut forest, mut golden] = [Vec::new(), Vec::new()];
+    let [mut model, mut golden] = [Vec::new(), Vec::new()];
     for (file, expected) in &manifest.files {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if file.is_empty() || file.starts_with('.') || !file.chars().all(plain) {
@@ -108,6 +121,7 @@ fn read_files(dir: &Path, manifest: &Manifest) -> Result<[Vec<u8>; 2], Error> {
         }
         let max = match file.as_str() {
             forest_file::FILE => MAX_FOREST_BYTES,
+            network_file::FILE => onnx::MAX_BYTES,
             golden::FILE => MAX_GOLDEN_BYTES,
             _ => MAX_OTHER_BYTES,
         };
@@ -123,13 +137,13 @@ fn read_files(dir: &Path, manifest: &Manifest) -> Result<[Vec<u8>; 2], Error> {
         if found.sha256 != expected.sha256 {
             return Err(Error::WrongChecksum { file: file.clone() });
         }
-        match file.as_str() {
-            forest_file::FILE => forest = content,
-            golden::FILE => golden = content,
-            _ => {}
+        if file == model_file {
+            model = content;
+        } else if file == golden::FILE {
+            golden = content;
         }
     }
-    Ok([forest, golden])
+    Ok([model, golden])
 }
 
 fn read_bounded(dir: &Path, file: &str, max: u64) -> Result<Vec<u8>, Error> {
@@ -215,7 +229,9 @@ fn check_outputs(manifest: &Manifest) -> Result<(), Error> {
     {
         return refuse("the scale of the logistic link is not a positive number");
     }
-    let is_probability = matches!(link, Link::Logistic | Link::ScaledLogistic { .. });
+    // A network may end in its own link; that its outputs are probabilities is checked row by row.
+    let has_own = link == Link::Identity && manifest.scorer == network_file::FORMAT;
+    let is_probability = has_own || matches!(link, Link::Logistic | Link::ScaledLogistic { .. });
     for output in &manifest.outputs {
         match output.kind {
             OutputKind::Probability if !is_probability => {

@@ -24,7 +24,7 @@ pub struct Manifest {
     pub version: u32,
     #[serde(with = "text")]
     pub created: Timestamp,
-    /// What reads the model file: `tipoff-forest`.
+    /// What reads the model file: `tipoff-forest` or `onnx-network`.
     pub scorer: String,
     /// The model's inputs in their order, each bound to the digest of its definition.
     pub features: Vec<Feature>,
@@ -38,6 +38,9 @@ pub struct Manifest {
     pub outputs: Vec<Output>,
     #[serde(with = "CalibrationForm")]
     pub calibration: Calibration,
+    /// How a network is bound to features and outputs, where names alone do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     pub training: Option<Training>,
     pub metrics: Option<Metrics>,
     /// On the hold-out, by descending threshold.
@@ -78,6 +81,21 @@ pub struct Output {
     pub name: String,
     #[serde(with = "OutputKindForm")]
     pub kind: OutputKind,
+}
+
+/// See [`Declared`](crate::onnx::Declared).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Features by the network's inputs, for inputs that are called otherwise.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
+    /// The network's output that has the scores, if it could be several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<String>,
+    /// By the model's outputs: columns of the scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<usize>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -190,6 +208,7 @@ impl Manifest {
             link: Link::Logistic,
             outputs: vec![Output { name: "probability".to_owned(), kind: OutputKind::Probability }],
             calibration: Calibration::None,
+            network: None,
             training: None,
             metrics: None,
             thresholds: Vec::new(),

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 use super::load::{Loaded, load_from};
 use super::manifest::{FileSum, Manifest};
-use super::{Golden, check_name, forest_file, golden, version_of};
+use super::{Golden, check_name, forest_file, golden, network_file, version_of};
 use crate::engine::forest::Forest;
 use crate::engine::plan::Plan;
+use crate::onnx::Networks;
 
 /// The manifest until everything else is verified.
 const DRAFT: &str = "manifest.json.draft";
@@ -19,10 +20,18 @@ const DRAFT: &str = "manifest.json.draft";
 #[derive(Clone, Debug)]
 pub struct Draft<'a> {
     pub manifest: Manifest,
-    pub forest: &'a Forest,
+    pub model: Content<'a>,
     pub golden: &'a [Golden],
     /// Further files by name, checksummed and otherwise not looked at.
     pub extra: BTreeMap<String, Vec<u8>>,
+}
+
+/// What scores.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    Forest(&'a Forest),
+    /// The bytes of an ONNX file, and what runs it.
+    Network(&'a [u8], &'a Networks),
 }
 
 #[derive(Debug)]
@@ -72,13 +81,21 @@ fn claim_version(model: &Path) -> Result<(PathBuf, u32), Error> {
 
 fn write(dir: &Path, version: u32, draft: Draft<'_>, plan: &Plan) -> Result<Loaded, Error> {
     let mut files = draft.extra;
-    files.insert(forest_file::FILE.to_owned(), forest_file::write(draft.forest));
+    let (scorer, file, content, networks) = match draft.model {
+        Content::Forest(forest) => {
+            (forest_file::FORMAT, forest_file::FILE, forest_file::write(forest), &Networks::default())
+        }
+        Content::Network(network, networks) => {
+            (network_file::FORMAT, network_file::FILE, network.to_vec(), networks)
+        }
+    };
+    files.insert(file.to_owned(), content);
     files.insert(golden::FILE.to_owned(), golden::write(draft.golden));
     let manifest = Manifest {
         format: Manifest::FORMAT.to_owned(),
         format_version: Manifest::FORMAT_VERSION,
         version,
-        scorer: forest_file::FORMAT.to_owned(),
+        scorer: scorer.to_owned(),
         files: files.iter().map(|(name, content)| (name.clone(), FileSum::of(content))).collect(),
         ..draft.manifest
     };
@@ -88,7 +105,7 @@ fn write(dir: &Path, version: u32, draft: Draft<'_>, plan: &Plan) -> Result<Load
     let mut content = serde_json::to_vec_pretty(&manifest).expect("numbers and names always serialise");
     content.push(b'\n');
     write_synced(dir, DRAFT, &content)?;
-    let loaded = load_from(dir, DRAFT, &manifest.name, version, plan)?;
+    let loaded = load_from(dir, DRAFT, &manifest.name, version, plan, networks)?;
     fs::rename(dir.join(DRAFT), dir.join(Manifest::FILE)).map_err(Error::io(Manifest::FILE))?;
     sync_dir(dir)?;
     if let Some(model) = dir.parent() {

@@ -105,12 +105,18 @@ fn draft<'a>(name: &str, forest: &'a Forest, golden: &'a [Golden]) -> Draft<'a> 
         link: Link::Logistic,
         outputs: vec![Output { name: "probability".into(), kind: OutputKind::Probability }],
         calibration: Calibration::Isotonic { x: vec![0.2, 0.8], y: vec![0.1, 0.6] },
+        network: None,
         training: None,
         metrics: None,
         thresholds: Vec::new(),
         files: Default::default(),
     };
-    Draft { manifest, forest, golden, extra: [("notes.txt".to_owned(), b"n".to_vec())].into() }
+    Draft {
+        manifest,
+        model: Content::Forest(forest),
+        golden,
+        extra: [("notes.txt".to_owned(), b"n".to_vec())].into(),
+    }
 }
 
 fn golden(base: f64) -> Vec<Golden> {
@@ -133,7 +139,8 @@ fn publish_good(models: &Path, base: f64) -> Published {
 #[test]
 fn format_version_1_is_read_and_written() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
-    let loaded = load(&fixture.join("buy/1"), "buy", 1, &plan()).expect("version 1 is readable");
+    let loaded =
+        load(&fixture.join("buy/1"), "buy", 1, &plan(), &Networks::default()).expect("version 1 is readable");
     assert_eq!(loaded.model.score_row(&[1.0, 1.0]).expect("a score").0, 0.7);
     assert!(loaded.manifest.training.is_some() && loaded.manifest.metrics.is_some());
 
@@ -191,7 +198,7 @@ fn a_published_artifact_serves_what_it_was_trained_to_say() {
     let models = tempfile::tempdir().expect("folder");
     let published = publish_good(models.path(), 0.0);
     assert_eq!(published.dir, models.path().join("buy/1"));
-    let (registry, refused) = Registry::open(models.path(), plan());
+    let (registry, refused) = Registry::open(models.path(), plan(), Networks::default());
     assert_eq!(
         refused.iter().map(Refused::to_string).collect::<Vec<_>>(),
         ["model churn: no artifact of this model"]
@@ -218,7 +225,7 @@ fn a_published_artifact_serves_what_it_was_trained_to_say() {
 fn reload_swaps_to_the_newest_valid_version_and_keeps_the_served_one() {
     let models = tempfile::tempdir().expect("folder");
     publish_good(models.path(), 0.0);
-    let (registry, _) = Registry::open(models.path(), plan());
+    let (registry, _) = Registry::open(models.path(), plan(), Networks::default());
     let before = registry.models();
     publish_good(models.path(), 0.5);
     let third = publish_good(models.path(), 1.0).dir;
@@ -256,7 +263,7 @@ fn directories_that_are_no_version_are_named() {
     for name in ["latest", "01", "-1", "0", "4294967296", ".hidden"] {
         fs::create_dir(models.path().join("buy").join(name)).expect("folder");
     }
-    let (_, refused) = Registry::open(models.path(), plan());
+    let (_, refused) = Registry::open(models.path(), plan(), Networks::default());
     let of_buy = refused.iter().filter(|refused| &*refused.model == "buy");
     let strays: Vec<_> = of_buy.map(|refused| refused.reason.to_string()).collect();
     assert_eq!(strays.len(), 5, "{strays:?}");
@@ -554,12 +561,12 @@ fn bad_artifacts_are_refused_with_their_reason() {
             fs::copy(good.join(file), broken.join(file)).expect("copy");
         }
         edit_manifest(&broken, |manifest| manifest["version"] = json!(2));
-        let (registry, refused) = Registry::open(models.path(), plan());
+        let (registry, refused) = Registry::open(models.path(), plan(), Networks::default());
         assert_eq!(refused.len(), 1, "the copy is as good as the original: {refused:?}");
         assert_eq!(registry.models().get(0).expect("served").version, 2);
 
         break_it(&broken);
-        let (registry, refused) = Registry::open(models.path(), plan());
+        let (registry, refused) = Registry::open(models.path(), plan(), Networks::default());
         assert_eq!(registry.models().get(0).expect("served").version, 1, "{what}");
         let refused = refused.iter().find(|refused| refused.version == Some(2)).expect("refused");
         let reason = refused.to_string();
@@ -575,5 +582,108 @@ fn a_pipe_in_place_of_a_file_is_not_waited_for() {
     fs::remove_file(dir.join("golden.jsonl")).expect("remove");
     let made = std::process::Command::new("mkfifo").arg(dir.join("golden.jsonl")).status();
     assert!(made.is_ok_and(|status| status.success()), "mkfifo");
-    assert!(matches!(load(&dir, "buy", 1, &plan()), Err(Error::NotAFile { .. })));
+    assert!(matches!(load(&dir, "buy", 1, &plan(), &Networks::default()), Err(Error::NotAFile { .. })));
+}
+
+/// A network of `tests/networks`, of the features `b` and `a`, as an artifact;
+/// none where there is no library to run it.
+fn publish_network(models: &Path, change: impl FnOnce(&mut Manifest)) -> Option<Result<Published, Error>> {
+    use crate::onnx::{Library, Places};
+    if let Err(error) = Library::load(&Places::of_process(None)) {
+        eprintln!("skipped: {error}");
+        return None;
+    }
+    let network = network();
+    let (forest, cases) = (forest(0.0), [(0.0, 0.0, 0.5), (2.0, 4.0, 0.5), (4.0, 0.0, 0.880_797_1)]);
+    let golden = cases
+        .map(|(b, a, output)| Golden { inputs: vec![b, a], raw: output, outputs: vec![output] })
+        .to_vec();
+    let networks = Networks::default();
+    let mut draft = draft("buy", &forest, &golden);
+    draft.model = Content::Network(&network, &networks);
+    (draft.manifest.link, draft.manifest.calibration) = (Link::Identity, Calibration::None);
+    change(&mut draft.manifest);
+    Some(publish(models, draft, &plan()))
+}
+
+/// `sigmoid(0.5 b - 0.25 a)`
+fn network() -> Vec<u8> {
+    crate::onnx::tests::made::Made::small().bytes()
+}
+
+#[test]
+fn a_network_serves_as_a_forest_does() {
+    let models = tempfile::tempdir().expect("folder");
+    let Some(published) = publish_network(models.path(), |_| ()) else { return };
+    assert!(published.expect("a good artifact").dir.join("network.onnx").exists());
+    let (registry, _) = Registry::open(models.path(), plan(), Networks::default());
+    let serving = registry.models();
+    let model = serving.get(0).expect("served");
+    let score = model.score(0, &Vector { numbers: vec![0.0, 4.0], texts: vec![None] }).expect("a score");
+    assert!((score.value() - 0.880_797_1).abs() < 1e-6, "{score:?}");
+    assert!(model.scorer.runtime().starts_with("ONNX Runtime 1."));
+    assert!(model.reasons(&Vector { numbers: vec![0.0, 4.0], texts: vec![None] }, 3).is_empty());
+}
+
+#[test]
+fn bad_networks_are_refused_with_their_reason() {
+    type Change = fn(&mut Manifest);
+    let zoo: [(&str, Change, &str); 6] = [
+        (
+            "a link too many",
+            |manifest| manifest.link = Link::Logistic,
+            "golden case 1: probability should be 0.5",
+        ),
+        (
+            "outputs too many",
+            |manifest| {
+                let output = Output { name: "q".into(), kind: OutputKind::Probability };
+                manifest.outputs.push(output);
+            },
+            "network.onnx: outputs: the scores have 1 columns, the model has 2 outputs",
+        ),
+        (
+            "scores of another name",
+            |manifest| {
+                manifest.network = Some(Network { scores: Some("label".into()), ..Network::default() })
+            },
+            "network.onnx: outputs: none called \"label\"",
+        ),
+        (
+            "a feature too few",
+            |manifest| {
+                manifest.features.truncate(1);
+                manifest.features_digest = plan().features_digest(&[2]);
+            },
+            "network.onnx: inputs: \"rows\" takes 2 columns, the model has 1 features",
+        ),
+        (
+            "an input of another name",
+            |manifest| {
+                let inputs = [("rows".to_owned(), "a".to_owned())].into();
+                manifest.network = Some(Network { inputs, ..Network::default() });
+            },
+            "\"rows\" has neither the shape [n] nor [n, 1]",
+        ),
+        (
+            "a class of one",
+            |manifest| manifest.outputs[0].kind = OutputKind::ClassProbability,
+            "outputs: class probabilities need several",
+        ),
+    ];
+    for (what, change, expected) in zoo {
+        let models = tempfile::tempdir().expect("folder");
+        let Some(published) = publish_network(models.path(), change) else { return };
+        let reason = published.expect_err(what).to_string();
+        assert!(reason.contains(expected), "{what}: {reason:?} does not say {expected:?}");
+    }
+    let models = tempfile::tempdir().expect("folder");
+    let (forest, golden) = (forest(0.0), golden(0.0));
+    let mut draft = draft("buy", &forest, &golden);
+    draft.manifest.network = Some(Network::default());
+    let reason = publish(models.path(), draft, &plan()).expect_err("a forest has none").to_string();
+    assert!(
+        reason.contains("`network` is for the scorer \"onnx-network\", not \"tipoff-forest\""),
+        "{reason}"
+    );
 }

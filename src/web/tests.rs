@@ -32,7 +32,13 @@ impl Probe for Fixture {
                 profiles: 3,
             },
             definitions: DefinitionsStatus { file: None, digest: "ab".into() },
-            models: vec![ModelStatus { name: "purchase".into(), version: None, refused: Vec::new() }],
+            onnx: OnnxStatus { library: None, version: None },
+            models: vec![ModelStatus {
+                name: "purchase".into(),
+                version: None,
+                runtime: None,
+                refused: Vec::new(),
+            }],
             listen: ListenStatus {
                 grpc: ([127, 0, 0, 1], 1).into(),
                 http: ([127, 0, 0, 1], 2).into(),

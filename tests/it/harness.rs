@@ -13,7 +13,7 @@ use tipoff::engine::model::Link;
 use tipoff::engine::plan::Plan;
 use tipoff::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use tipoff::proto::v1;
-use tipoff::registry::{Draft, Golden, Manifest, publish};
+use tipoff::registry::{Content, Draft, Golden, Manifest, publish};
 use tonic::transport::{Channel, Endpoint};
 
 use v1::event_service_client::EventServiceClient;
@@ -198,7 +198,12 @@ pub fn publish_model(directory: &Path) {
         let raw = forest.raw(&[views]);
         Golden { inputs: vec![views], raw, outputs: vec![Link::Logistic.apply(raw)] }
     });
-    let draft = Draft { manifest: manifest(&plan), forest: &forest, golden: &golden, extra: BTreeMap::new() };
+    let draft = Draft {
+        manifest: manifest(&plan),
+        model: Content::Forest(&forest),
+        golden: &golden,
+        extra: BTreeMap::new(),
+    };
     publish(&directory.join("models"), draft, &plan).expect("a good artifact");
 }
 

@@ -111,6 +111,8 @@ fn serve(directory: &Path, flags: &[(&str, &str)]) -> Command {
     // A file that may not grow then is a failed write, not the end of the process.
     command.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_tipoff")]);
     command.arg("serve").stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
+    // A library that is found by chance must not decide what a test sees.
+    command.env_remove("ORT_DYLIB_PATH").env_remove("VIRTUAL_ENV");
     let mut set = |key: &str, value: &str| {
         command.args(["--set", &format!("{key}={value}")]);
     };

@@ -13,7 +13,7 @@ use tipoff::engine::forest::Forest;
 use tipoff::engine::model::Link;
 use tipoff::engine::plan::Plan;
 use tipoff::engine::time::Timestamp;
-use tipoff::registry::{self, Draft, Golden, Manifest};
+use tipoff::registry::{self, Content, Draft, Golden, Manifest};
 
 use crate::dataset::{self, Dataset, Holdout, Parts, Shares};
 use crate::history::Source;
@@ -169,8 +169,11 @@ pub fn train(plan: &Plan, options: &Options, progress: &ProgressBar) -> Result<T
         ("report.txt".to_owned(), report.to_string().into_bytes()),
     ]);
     // Written, loaded as a server would, and its golden cases verified; only then published.
-    let published =
-        registry::publish(&options.out, Draft { manifest, forest: &forest, golden: &golden, extra }, plan)?;
+    let published = registry::publish(
+        &options.out,
+        Draft { manifest, model: Content::Forest(&forest), golden: &golden, extra },
+        plan,
+    )?;
     let manifest = (*published.loaded.manifest).clone();
     Ok(Trained { dir: published.dir, manifest, report })
 }

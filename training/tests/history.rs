@@ -12,6 +12,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use tipoff::definitions;
 use tipoff::engine::plan::Plan;
 use tipoff::engine::time::{Millis, Timestamp};
+use tipoff::onnx::Networks;
 use tipoff::registry::Registry;
 use tipoff_training::dataset::{self, Dataset};
 use tipoff_training::history::Source;
@@ -330,7 +331,7 @@ fn both_trainers_write_artifacts_that_serve_and_come_out_the_same_again() {
         let [low, high] = metrics.auc_interval.expect("both classes");
         assert!(low < metrics.auc.expect("both classes") && high < 1.0);
 
-        let (registry, refused) = Registry::open(&out("first"), plan.clone());
+        let (registry, refused) = Registry::open(&out("first"), plan.clone(), Networks::default());
         assert!(refused.iter().all(|refused| &*refused.model == "quiet"), "{refused:?}");
         let serving = registry.models();
         let model = serving.get(0).expect("serves");

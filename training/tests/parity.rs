@@ -22,6 +22,7 @@ use tipoff::engine::time::{Arrival, Timestamp};
 use tipoff::engine::vector::Vector;
 use tipoff::engine::{Acceptance, Engine, Sequence};
 use tipoff::event_file::{self, Mapping, OnBadLine, Record};
+use tipoff::onnx::Networks;
 use tipoff::proto::v1;
 use tipoff::record::{self, Record as LogRecord, VIRTUAL_SHARDS};
 use tipoff::registry::Registry;
@@ -84,7 +85,7 @@ fn one_bit_or_one_event_makes_a_difference() {
 impl Shop {
     fn load() -> Self {
         let plan = Arc::new(definitions::load(&root("examples/online-retail.toml")).expect("definitions"));
-        let (registry, refused) = Registry::open(&root("models"), plan.clone());
+        let (registry, refused) = Registry::open(&root("models"), plan.clone(), Networks::default());
         assert!(refused.is_empty(), "train the models again: {refused:?}");
         let events = root("data/online-retail/events.csv.zst");
         let loaded = event_file::load(&events, &Mapping::default(), OnBadLine::Refuse).expect("events");

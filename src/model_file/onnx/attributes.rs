@@ -156,14 +156,7 @@ impl<'a> Attributes<'a> {
 
 /// The last of a message's fields of a number: those of one value.
 pub fn last<'a>(message: Message<'a>, number: u32) -> Result<Option<crate::protobuf::Value<'a>>, Error> {
-    let mut found = None;
-    for field in message.fields() {
-        let (of, value) = field?;
-        if of == number {
-            found = Some(value);
-        }
-    }
-    Ok(found)
+    Ok(message.last(number)?)
 }
 
 pub fn text(message: Message<'_>, number: u32) -> Result<Option<&str>, Error> {

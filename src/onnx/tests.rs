@@ -1,0 +1,5 @@
+mod files;
+mod fixtures;
+mod hostile;
+pub(crate) mod made;
+mod names;
