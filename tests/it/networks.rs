@@ -207,8 +207,7 @@ async fn a_library_that_is_named_must_be_one() {
     std::fs::write(directory.path().join("definitions.toml"), "").expect("written");
     let file = directory.path().join("libonnxruntime.so");
     std::fs::write(&file, "not a library").expect("written");
-    for (path, expected) in [(file, "file too short"), (directory.path().join("gone.so"), "No such file")]
-    {
+    for (path, expected) in [(file, "file too short"), (directory.path().join("gone.so"), "No such file")] {
         let flags = [("onnx.library", path.to_str().expect("plain"))];
         let output = refused(directory.path(), &flags);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
