@@ -1,15 +1,19 @@
 //! Why a model file is refused.
 
+use std::io;
+
 use super::Format;
 use crate::engine::forest;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{bytes} bytes, of at most {max}", max = super::MAX_BYTES)]
-    TooLarge { bytes: usize },
-    #[error(
-        "no format that is known: LightGBM text, XGBoost JSON or UBJSON, CatBoost JSON, gbdt, ONNX or tipoff's own"
-    )]
+    #[error("{0}")]
+    Io(io::Error),
+    #[error("not a regular file")]
+    NotAFile,
+    #[error("more than {max} bytes", max = super::MAX_BYTES)]
+    TooLarge,
+    #[error("no format that is known: LightGBM text, XGBoost JSON or UBJSON, CatBoost JSON, gbdt or ONNX")]
     UnknownFormat,
     /// `at`: the path, line or byte.
     #[error("{}: {at}: {reason}", format.name())]

@@ -7,13 +7,20 @@ use crate::engine::forest::Forest;
 
 /// Every node is an object, and its split may be another.
 const MAX_OBJECTS: usize = 2 * (Forest::MAX_NODES + Forest::MAX_TREES);
-/// Every element of a list or an object but its first follows a comma.
-const MAX_COMMAS: usize = 8 * Forest::MAX_NODES;
+
+/// How many values a file may hold: XGBoost writes ten a node, others fewer.
+pub fn max_values(format: Format) -> usize {
+    match format {
+        Format::XgboostJson | Format::XgboostUbjson => 12 * Forest::MAX_NODES,
+        _ => 8 * Forest::MAX_NODES,
+    }
+}
 
 /// Reads a whole file. What can be built of it is bounded by its braces and
 /// commas, which are counted first; nesting is bounded by the parser.
 pub fn read<T: DeserializeOwned>(format: Format, content: &[u8]) -> Result<T, Error> {
-    for (byte, max, things) in [(b'{', MAX_OBJECTS, "objects"), (b',', MAX_COMMAS, "values")] {
+    // Every element of a list or an object but its first follows a comma.
+    for (byte, max, things) in [(b'{', MAX_OBJECTS, "objects"), (b',', max_values(format), "values")] {
         if content.iter().filter(|&&found| found == byte).count() > max {
             return Err(Error::malformed(format, "the file", format!("more than {max} {things}")));
         }

@@ -224,21 +224,20 @@ fn check_outputs(manifest: &Manifest) -> Result<(), Error> {
         _ => {}
     }
     let (n, link) = (manifest.outputs.len(), manifest.link);
-    if let Link::ScaledLogistic { scale } = link
-        && !(scale.is_finite() && scale > 0.0)
-    {
-        return refuse("the scale of the logistic link is not a positive number");
+    if link.scale().is_some_and(|scale| !(scale.is_finite() && scale > 0.0)) {
+        return refuse("the scale of the link is not a positive number");
     }
     // A network may end in its own link; that its outputs are probabilities is checked row by row.
     let has_own = link == Link::Identity && manifest.scorer == network_file::FORMAT;
     let is_probability = has_own || matches!(link, Link::Logistic | Link::ScaledLogistic { .. });
+    let is_softmax = matches!(link, Link::Softmax | Link::ScaledSoftmax { .. });
     for output in &manifest.outputs {
         match output.kind {
             OutputKind::Probability if !is_probability => {
                 return refuse("a probability needs the logistic link");
             }
             OutputKind::ClassProbability if n < 2 => return refuse("class probabilities need several"),
-            OutputKind::ClassProbability if !is_probability && link != Link::Softmax => {
+            OutputKind::ClassProbability if !is_probability && !is_softmax => {
                 return refuse("class probabilities need the softmax or the logistic link");
             }
             OutputKind::Value | OutputKind::Rank if manifest.calibration != Calibration::None => {

@@ -245,10 +245,13 @@ impl FileSum {
 #[serde(remote = "Link", rename_all = "snake_case")]
 enum LinkForm {
     Identity,
+    Scaled { scale: f64 },
     Logistic,
     ScaledLogistic { scale: f64 },
     Softmax,
+    ScaledSoftmax { scale: f64 },
     Exp,
+    ScaledExp { scale: f64 },
     Softplus,
     SignedSquare,
     Step,

@@ -461,7 +461,7 @@ const ZOO: &[Specimen] = &[
     (
         "a link without scale",
         |dir| edit_manifest(dir, |manifest| manifest["link"] = json!({"scaled_logistic": {"scale": 0.0}})),
-        "outputs: the scale of the logistic link",
+        "outputs: the scale of the link",
     ),
     (
         "probability without link",

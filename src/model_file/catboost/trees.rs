@@ -8,7 +8,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::{FORMAT, FeaturesForm, FloatInput, malformed};
 use crate::engine::forest::{self, Condition, Forest, Leaf, Node, Side, Split, Tree};
-use crate::model_file::Error;
+use crate::model_file::{Error, sum_covers};
 
 /// CatBoost itself makes at most 16.
 const MAX_OBLIVIOUS_DEPTH: usize = 20;
@@ -233,18 +233,6 @@ fn complete(levels: &[Split]) -> Vec<Node> {
     }
     nodes.resize(2 * n_splits + 1, Node::Leaf(Leaf { value: 0.0, cover: 0.0 }));
     nodes
-}
-
-/// Children come after their parents.
-fn sum_covers(nodes: &mut [Node]) {
-    for node in (0..nodes.len()).rev() {
-        if let Node::Split(split) = &nodes[node] {
-            let cover = nodes[split.left as usize].cover() + nodes[split.right as usize].cover();
-            if let Node::Split(split) = &mut nodes[node] {
-                split.cover = cover;
-            }
-        }
-    }
 }
 
 impl<'de> Deserialize<'de> for Values {
