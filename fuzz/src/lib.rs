@@ -1,6 +1,7 @@
-//! What the fuzz targets share: definitions with everything in them, and a
-//! user who is put through any sequence of inputs.
+//! What the fuzz targets share: definitions with everything in them, a user who
+//! is put through any sequence of inputs, and what must hold of a model file.
 
+mod model;
 mod record;
 mod scenario;
 
@@ -15,6 +16,7 @@ use tipoff::engine::profile::Profile;
 use tipoff::engine::time::Timestamp;
 use tipoff::engine::vector::{Slot, Vector};
 
+pub use model::check as check_model;
 pub use record::Record;
 pub use scenario::{Move, Scenario};
 
