@@ -426,7 +426,11 @@ fn open_registry(config: &Config, plan: &Arc<Plan>) -> Result<Registry, Error> {
 }
 
 fn networks(config: &Config) -> Networks {
-    Networks { library: config.onnx.library.clone(), n_sessions: config.pipeline.workers }
+    Networks {
+        library: config.onnx.library.clone(),
+        n_sessions: config.pipeline.workers,
+        batch_wait: config.onnx.batch_wait,
+    }
 }
 
 fn listed(refused: &[Refused]) -> String {

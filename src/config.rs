@@ -128,6 +128,8 @@ pub struct Models {
 pub struct Onnx {
     /// The file of ONNX Runtime; none: it is looked for.
     pub library: Option<PathBuf>,
+    /// How long a call that scores one user waits for others to be scored with.
+    pub batch_wait: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -217,7 +219,7 @@ impl Config {
                 directory: required_path(&mut settings, "models.directory"),
                 allow_broken: settings.take("models.allow_broken"),
             },
-            onnx: Onnx { library: settings.take_path("onnx.library") },
+            onnx: Onnx::read(&mut settings),
             delivery: Delivery {
                 heartbeat_interval: settings
                     .take_within("delivery.heartbeat_interval", Duration::from_millis(100)..=HOUR),
@@ -231,6 +233,16 @@ impl Config {
         };
         settings.finish()?;
         Ok(config)
+    }
+}
+
+impl Onnx {
+    fn read(settings: &mut Settings) -> Self {
+        let batch_wait_us: usize = settings.take_within("onnx.batch_wait_us", 0..=100_000);
+        Self {
+            library: settings.take_path("onnx.library"),
+            batch_wait: Duration::from_micros(batch_wait_us as u64),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! what reaches out of it, before the runtime sees it. [`Binding`] tells which
 //! input is which feature; a [`Network`] is a scorer like any other.
 
+mod batch;
 mod binding;
 mod error;
 mod graph;
@@ -25,6 +26,7 @@ pub use network::Network;
 pub use zip_map::without_zip_maps;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::engine::model::Output;
 
@@ -38,12 +40,14 @@ pub struct Networks {
     pub library: Option<PathBuf>,
     /// Sessions of a network: so many rows are scored at a time.
     pub n_sessions: usize,
+    /// How long a row that may wait does so for others; zero: not at all.
+    pub batch_wait: Duration,
 }
 
 impl Default for Networks {
     fn default() -> Self {
         let n_sessions = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { library: None, n_sessions }
+        Self { library: None, n_sessions, batch_wait: Duration::ZERO }
     }
 }
 
@@ -66,6 +70,7 @@ impl Networks {
         let content = rewritten.as_deref().unwrap_or(content);
         let mut network = Network::open(library, content, binding, self.n_sessions)?;
         network.settle(features, outputs, declared)?;
+        network.batch(self.batch_wait);
         Ok(network)
     }
 }

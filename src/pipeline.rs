@@ -111,6 +111,8 @@ pub struct ScoreRequest {
     pub n_reasons: usize,
     /// Whether to return the features.
     pub features: bool,
+    /// Whether the caller's thread may wait for others to be scored with.
+    pub may_wait: bool,
 }
 
 /// What became of a submission, once it is durable.

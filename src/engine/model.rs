@@ -19,6 +19,12 @@ pub trait Scorer: Send + Sync + fmt::Debug {
     /// `[n_outputs]`): NaN where it cannot.
     fn score(&self, row: &[f64], raw: &mut [f64]);
 
+    /// The same for a caller whose thread may wait a little, for others' rows to
+    /// go into the same run.
+    fn score_in_company(&self, row: &[f64], raw: &mut [f64]) {
+        self.score(row, raw);
+    }
+
     /// Contributions of each input to a raw output (shape `[n_inputs + 1]`, the
     /// last is the expected value); none if the scorer cannot explain itself.
     /// They sum to the raw output.
@@ -131,6 +137,14 @@ impl Model {
     /// Scores a vector; `model` is the plan's index that the score will carry.
     pub fn score(&self, model: usize, vector: &Vector) -> Result<Score, Unscored> {
         let (raw, outputs) = self.score_row(&self.row(vector))?;
+        Ok(Score { model, version: self.version, raw, outputs })
+    }
+
+    /// The same by [`Scorer::score_in_company`].
+    pub fn score_in_company(&self, model: usize, vector: &Vector) -> Result<Score, Unscored> {
+        let mut raw = vec![0.0; self.outputs.len()];
+        self.scorer.score_in_company(&self.row(vector), &mut raw);
+        let (raw, outputs) = self.finish(raw)?;
         Ok(Score { model, version: self.version, raw, outputs })
     }
 

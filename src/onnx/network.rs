@@ -6,7 +6,9 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
+use super::batch::Batches;
 use super::binding::{Binding, Declared, Scores, columns};
 use super::session::Runner;
 use super::{Error, Library};
@@ -20,6 +22,7 @@ pub struct Network {
     n_outputs: usize,
     /// Whether several rows can go in at once.
     is_batched: bool,
+    batches: Option<Batches>,
     runtime: String,
     n_failures: AtomicU64,
 }
@@ -39,6 +42,7 @@ impl Network {
             features: Vec::new(),
             n_outputs: 0,
             is_batched: false,
+            batches: None,
             runtime: library.to_string(),
             n_failures: AtomicU64::new(0),
         })
@@ -62,6 +66,11 @@ impl Network {
         self.is_batched =
             self.binding.is_of_any_length && matches!(self.probe(2), Ok(of_two) if of_two == width);
         Ok(())
+    }
+
+    /// Has rows that may wait for others do so, if several can go in at once.
+    pub(super) fn batch(&mut self, wait: Duration) {
+        self.batches = (self.is_batched && !wait.is_zero()).then(|| Batches::new(wait));
     }
 
     fn probe(&self, n: usize) -> Result<usize, Error> {
@@ -144,6 +153,20 @@ impl Scorer for Network {
             self.fail(&error);
             raw.fill(f64::NAN);
         }
+    }
+
+    fn score_in_company(&self, row: &[f64], raw: &mut [f64]) {
+        let Some(batches) = &self.batches else { return self.score(row, raw) };
+        batches.score(row, raw, |n, rows, scored| {
+            if n > 1 && self.run(n, rows, scored).is_ok() {
+                return;
+            }
+            // One row that cannot be scored must not take the others along.
+            let (n_inputs, n_outputs) = (rows.len() / n, scored.len() / n);
+            for (row, raw) in rows.chunks(n_inputs).zip(scored.chunks_mut(n_outputs)) {
+                self.score(row, raw);
+            }
+        });
     }
 
     fn contributions(&self, _row: &[f64], _output: usize) -> Option<Vec<f64>> {

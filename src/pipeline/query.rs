@@ -76,7 +76,11 @@ pub(super) fn scored(
         match models.get(index) {
             Some(model) => {
                 let timer = metrics.models.score_seconds[index].start_timer();
-                let score = model.score(index, &features.vector);
+                let score = if request.may_wait {
+                    model.score_in_company(index, &features.vector)
+                } else {
+                    model.score(index, &features.vector)
+                };
                 timer.observe_duration();
                 match score {
                     Ok(score) => {

@@ -40,6 +40,8 @@ pub struct Context {
     pub intake: Intake,
     pub limits: Limits,
     pub heartbeat_interval: Duration,
+    /// Whether calls that score one user wait for others to be scored with.
+    pub scores_in_company: bool,
 }
 
 /// Which scores were asked for.
@@ -57,6 +59,7 @@ impl Context {
             parts,
             limits: config.limits.clone(),
             heartbeat_interval: config.delivery.heartbeat_interval,
+            scores_in_company: !config.onnx.batch_wait.is_zero(),
         }
     }
 
@@ -102,7 +105,8 @@ impl Context {
             models = (0..plan.models.len()).collect();
         }
         let n_reasons = options.max_reasons as usize;
-        Ok(Options { request: ScoreRequest { models, n_reasons, features: options.include_features }, named })
+        let request = ScoreRequest { models, n_reasons, features: options.include_features, may_wait: false };
+        Ok(Options { request, named })
     }
 }
 

@@ -136,7 +136,7 @@ impl Inference {
 
     /// The model's inputs of users as of now, by row: shape `[n_users, n_features]`.
     fn features(&self, users: &[UserId], model: &Model) -> Result<Vec<f64>, Refusal> {
-        let request = ScoreRequest { models: Vec::new(), n_reasons: 0, features: true };
+        let request = ScoreRequest { features: true, ..ScoreRequest::default() };
         let mut rows = Vec::with_capacity(users.len() * model.inputs.len());
         for user in users {
             let Some(features) = self.context.parts.pipeline.score(user, &request, None).features else {

@@ -22,13 +22,15 @@ impl Scoring {
         Self { context }
     }
 
-    fn score(&self, request: v1::ScoreRequest) -> Result<v1::ScoreResponse, Refusal> {
+    /// `may_wait`: whether this thread may.
+    fn score(&self, request: v1::ScoreRequest, may_wait: bool) -> Result<v1::ScoreResponse, Refusal> {
         let context = &*self.context;
         let user = context.intake.user(request.user)?;
-        let Options { request: scores, named } =
+        let Options { request: mut scores, named } =
             context.options("options", request.options.unwrap_or_default())?;
         let hypothetical =
             request.hypothetical.map(|event| context.intake.hypothetical(event)).transpose()?;
+        scores.may_wait = may_wait;
         let pipeline = &context.parts.pipeline;
         let scored = pipeline.score(&user, &scores, hypothetical);
         if let Some(&model) = scored.unserved.first().filter(|_| named) {
@@ -66,7 +68,7 @@ impl Scoring {
         self.context.check_batch("requests", batch.requests.len())?;
         let results = batch.requests.into_iter().map(|mut request| {
             request.options = request.options.or_else(|| batch.options.clone());
-            let result = match self.score(request) {
+            let result = match self.score(request, false) {
                 Ok(response) => v1::score_batch_result::Result::Response(response),
                 Err(refusal) => v1::score_batch_result::Result::Rejection(refusal.into_rejection()),
             };
@@ -79,9 +81,14 @@ impl Scoring {
 #[tonic::async_trait]
 impl ScoringService for Scoring {
     async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
-        Scoring::score(self, request.into_inner())
-            .map(Response::new)
-            .map_err(|refusal| self.context.fail(refusal))
+        let request = request.into_inner();
+        let scored = if self.context.scores_in_company {
+            let scoring = self.clone();
+            answer("a score", move || Scoring::score(&scoring, request, true)).await
+        } else {
+            Scoring::score(self, request, false)
+        };
+        scored.map(Response::new).map_err(|refusal| self.context.fail(refusal))
     }
 
     async fn score_batch(
@@ -90,15 +97,18 @@ impl ScoringService for Scoring {
     ) -> Result<Response<v1::ScoreBatchResponse>, Status> {
         let scoring = self.clone();
         // A large batch with reasons is seconds of work; other calls go on meanwhile.
-        let answered =
-            tokio::task::spawn_blocking(move || Scoring::score_batch(&scoring, request.into_inner()));
-        match answered.await {
-            Ok(Ok(response)) => Ok(Response::new(response)),
-            Ok(Err(refusal)) => Err(self.context.fail(refusal)),
-            Err(panicked) => {
-                tracing::error!(error = %panicked, "scoring a batch failed");
-                Err(self.context.fail(Refusal::new(Reason::Internal, "scoring the batch failed")))
-            }
-        }
+        let answered = answer("a batch", move || Scoring::score_batch(&scoring, request.into_inner()));
+        answered.await.map(Response::new).map_err(|refusal| self.context.fail(refusal))
     }
+}
+
+/// The answer of a thread on which other calls do not depend.
+async fn answer<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panicked| {
+        tracing::error!(error = %panicked, what, "scoring failed");
+        Err(Refusal::new(Reason::Internal, format_args!("scoring {what} failed")))
+    })
 }

@@ -165,6 +165,45 @@ async fn a_network_scores_fires_and_says_when_it_cannot() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_wait_for_others_get_their_own_scores() {
+    if library().is_none() {
+        return;
+    }
+    let server = TestServer::start_in(prepared(), &[("onnx.batch_wait_us", "2000")]).await;
+    let ids: Vec<String> = (0..24).map(|user| format!("user {user}")).collect();
+    let views = |(user, id): (usize, &String)| {
+        (0..2 + user as i64).map(|view| event(id, "page_view", 1_000_000 + 60 * view)).collect::<Vec<_>>()
+    };
+    let mut events: Vec<v1::Event> = ids.iter().enumerate().flat_map(views).collect();
+    events.sort_by_key(|event| event.time.map(|time| time.seconds));
+    server.accept(events).await;
+    let request = |id: &String| v1::ScoreRequest { user: user(id), ..score(&["buys"]) };
+    let value = |response: &v1::ScoreResponse| response.scores[0].outputs[0].value;
+    let batch = v1::ScoreBatchRequest { requests: ids.iter().map(request).collect(), options: None };
+    let alone = server.scoring().score_batch(batch).await.expect("answered").into_inner().results;
+    let calls: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            let (mut scoring, request) = (server.scoring(), request(id));
+            tokio::spawn(async move { scoring.score(request).await.expect("scored").into_inner() })
+        })
+        .collect();
+    let mut distinct = std::collections::BTreeSet::new();
+    for (alone, call) in alone.iter().zip(calls) {
+        let together = call.await.expect("no panic");
+        match &alone.result {
+            Some(v1::score_batch_result::Result::Response(alone)) => {
+                assert!((value(alone) - value(&together)).abs() < 1e-6);
+                distinct.insert(value(alone).to_bits());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(distinct.len() > 3, "the users are not all the same to it");
+    server.stop().await;
+}
+
 /// What was decided is in the log: the network is not asked again.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_library_a_network_is_refused_and_the_rest_goes_on() {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -55,6 +56,10 @@ fn table(file: &Path) -> (Vec<String>, Vec<Vec<f64>>) {
 }
 
 fn fixture(name: &str) -> Fixture {
+    waiting_fixture(name, Duration::ZERO)
+}
+
+fn waiting_fixture(name: &str, batch_wait: Duration) -> Fixture {
     let folder = folder().join(name);
     let content = fs::read(folder.join("network.onnx")).expect("a network");
     let case: Case =
@@ -69,7 +74,7 @@ fn fixture(name: &str) -> Fixture {
         .map(|output| Output { name: output.name.as_str().into(), kind: output.kind })
         .collect();
     let by_name: Vec<&str> = features.iter().map(String::as_str).collect();
-    let networks = Networks { library: None, n_sessions: 2 };
+    let networks = Networks { n_sessions: 2, batch_wait, ..Networks::default() };
     let network =
         networks.open(&content, &by_name, &outputs, &declared).unwrap_or_else(|e| panic!("{name}: {e}"));
     Fixture { name: name.to_owned(), network, case, features, inputs, expected }
@@ -156,6 +161,51 @@ fn threads_share_sessions_and_get_the_same_bits() {
     });
 }
 
+#[test]
+fn rows_that_wait_for_others_score_as_alone() {
+    if !is_there() {
+        return;
+    }
+    for name in ["mlp_softmax", "mlp_one_row", "per_feature", "sklearn_zipmap"] {
+        let Fixture { network, inputs, expected, .. } = waiting_fixture(name, Duration::from_millis(5));
+        std::thread::scope(|scope| {
+            for (row, expected) in inputs.iter().zip(&expected) {
+                let network = &network;
+                scope.spawn(move || {
+                    let mut raw = vec![0.0; network.n_outputs()];
+                    network.score_in_company(row, &mut raw);
+                    assert_close(name, &raw, expected);
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn a_row_without_a_score_takes_no_other_along() {
+    if !is_there() {
+        return;
+    }
+    let Fixture { network, inputs, expected, .. } = waiting_fixture("per_feature", Duration::from_millis(20));
+    let mut bad = inputs[0].clone();
+    bad[4] = 0.5;
+    std::thread::scope(|scope| {
+        for (row, expected) in
+            [(&inputs[3], Some(&expected[3])), (&bad, None), (&inputs[4], Some(&expected[4]))]
+        {
+            let network = &network;
+            scope.spawn(move || {
+                let mut raw = [0.0];
+                network.score_in_company(row, &mut raw);
+                match expected {
+                    Some(expected) => assert_close("beside a bad one", &raw, expected),
+                    None => assert!(raw[0].is_nan()),
+                }
+            });
+        }
+    });
+}
+
 fn model(fixture: Fixture) -> Model {
     let link = if fixture.case.link == "logistic" { Link::Logistic } else { Link::Identity };
     Model {
@@ -221,7 +271,7 @@ fn what_the_runtime_refuses_is_an_error() {
         return;
     }
     let probability = [Output { name: "p".into(), kind: OutputKind::Probability }];
-    let networks = Networks { library: None, n_sessions: 1 };
+    let networks = Networks { n_sessions: 1, ..Networks::default() };
     let unknown = Made::small().with(|made| made.nodes[1] = node("NoSuchOperator", &["z"], &["scores"]));
     let wide = Made::small().with(|made| made.nodes[0] = node("MatMul", &["w", "rows"], &["z"]));
     for (made, expected) in
