@@ -3,8 +3,9 @@
 //! `ai.onnx.ml`. Any other graph is [`Error::NotTrees`].
 //!
 //! Scores are those of ONNX Runtime, also where the specification leaves room:
-//! sums are in the precision of the operator's input, trees in their order and
-//! the base score last; raw outputs are the scores before `post_transform`.
+//! whole numbers are compared in single precision, sums are in the precision of
+//! the operator's input, trees in their order and the base score last; raw
+//! outputs are the scores before `post_transform`.
 //!
 //! A classifier has an output for each class. One of two classes whose leaves
 //! score only one has the raw outputs `-s` and `s`; or `1 - s` and `s` if no
@@ -14,6 +15,7 @@
 //! concatenated of graph inputs with a column each, these name them.
 
 mod attributes;
+mod chains;
 mod classic;
 mod graph;
 mod outputs;
@@ -45,7 +47,7 @@ pub fn read(content: &[u8]) -> Result<TreeModel, Error> {
     };
     let Ensemble { mean, .. } = ensemble;
     let Outputs { trees, base, link } = outputs::of(ensemble)?;
-    let arithmetic = Arithmetic { inputs: graph.inputs.precision, sums: graph.inputs.sums(), mean };
+    let arithmetic = Arithmetic { inputs: graph.inputs.compared(), sums: graph.inputs.sums(), mean };
     let forest = Forest::new(Frame { n_inputs, base, arithmetic }, trees)
         .map_err(|source| Error::Forest { format: FORMAT, source })?;
     let objective = graph.operator.name().to_owned();

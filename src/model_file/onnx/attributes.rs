@@ -98,60 +98,58 @@ impl<'a> Attributes<'a> {
     pub fn tensor(&self, name: &str) -> Result<Option<Vec<f64>>, Error> {
         let Some(&attribute) = self.by_name.get(name) else { return Ok(None) };
         let Some(value) = last(attribute, 5)? else { return Err(malformed(name, "not a tensor")) };
-        let tensor = value.message(attribute)?;
-        let data_type = last(tensor, 2)?.map_or(Ok(0), |value| value.varint(tensor))?;
-        let mut length = 1_u64;
-        let mut numbers = Vec::new();
-        for field in tensor.fields() {
-            match field? {
-                (1, dims) => dims.for_each_varint(tensor, |dim| {
-                    length = length.saturating_mul(dim);
-                    Ok::<_, Error>(())
-                })?,
-                (4, floats) if data_type == FLOAT => {
-                    floats.for_each_float(tensor, |float| push(&mut numbers, f64::from(float), name))?;
-                }
-                (5, bytes) if data_type == UINT8 => {
-                    bytes.for_each_varint(tensor, |byte| push(&mut numbers, byte as f64, name))?;
-                }
-                (10, doubles) if data_type == DOUBLE => {
-                    doubles.for_each_double(tensor, |double| push(&mut numbers, double, name))?;
-                }
-                (9, raw) => {
-                    let raw = raw.message(tensor)?;
-                    let value = crate::protobuf::Value::Bytes(raw);
-                    match data_type {
-                        FLOAT => value
-                            .for_each_float(tensor, |float| push(&mut numbers, f64::from(float), name))?,
-                        DOUBLE => value.for_each_double(tensor, |double| push(&mut numbers, double, name))?,
-                        UINT8 => raw
-                            .bytes()
-                            .iter()
-                            .try_for_each(|byte| push(&mut numbers, f64::from(*byte), name))?,
-                        _ => {}
-                    }
-                }
-                (13, _) => return Err(malformed(name, "its data is outside the file")),
-                (14, place) if place.varint(tensor)? != 0 => {
-                    return Err(malformed(name, "its data is outside the file"));
-                }
-                _ => {}
-            }
-        }
-        if ![FLOAT, DOUBLE, UINT8].contains(&data_type) {
-            return Err(malformed(
-                name,
-                format!("a tensor of the type {data_type}, not of floats or doubles"),
-            ));
-        }
-        if length != numbers.len() as u64 {
-            return Err(malformed(
-                name,
-                format!("a tensor of {length} numbers that holds {}", numbers.len()),
-            ));
-        }
-        Ok(Some(numbers))
+        tensor_numbers(value.message(attribute)?, name).map(Some)
     }
+}
+
+/// The numbers of a `TensorProto` of one dimension, or of none.
+pub fn tensor_numbers(tensor: Message<'_>, name: &str) -> Result<Vec<f64>, Error> {
+    let data_type = last(tensor, 2)?.map_or(Ok(0), |value| value.varint(tensor))?;
+    let mut length = 1_u64;
+    let mut numbers = Vec::new();
+    for field in tensor.fields() {
+        match field? {
+            (1, dims) => dims.for_each_varint(tensor, |dim| {
+                length = length.saturating_mul(dim);
+                Ok::<_, Error>(())
+            })?,
+            (4, floats) if data_type == FLOAT => {
+                floats.for_each_float(tensor, |float| push(&mut numbers, f64::from(float), name))?;
+            }
+            (5, bytes) if data_type == UINT8 => {
+                bytes.for_each_varint(tensor, |byte| push(&mut numbers, byte as f64, name))?;
+            }
+            (10, doubles) if data_type == DOUBLE => {
+                doubles.for_each_double(tensor, |double| push(&mut numbers, double, name))?;
+            }
+            (9, raw) => {
+                let raw = raw.message(tensor)?;
+                let value = crate::protobuf::Value::Bytes(raw);
+                match data_type {
+                    FLOAT => {
+                        value.for_each_float(tensor, |float| push(&mut numbers, f64::from(float), name))?
+                    }
+                    DOUBLE => value.for_each_double(tensor, |double| push(&mut numbers, double, name))?,
+                    UINT8 => {
+                        raw.bytes().iter().try_for_each(|byte| push(&mut numbers, f64::from(*byte), name))?
+                    }
+                    _ => {}
+                }
+            }
+            (13, _) => return Err(malformed(name, "its data is outside the file")),
+            (14, place) if place.varint(tensor)? != 0 => {
+                return Err(malformed(name, "its data is outside the file"));
+            }
+            _ => {}
+        }
+    }
+    if ![FLOAT, DOUBLE, UINT8].contains(&data_type) {
+        return Err(malformed(name, format!("a tensor of the type {data_type}, not of floats or doubles")));
+    }
+    if length != numbers.len() as u64 {
+        return Err(malformed(name, format!("a tensor of {length} numbers that holds {}", numbers.len())));
+    }
+    Ok(numbers)
 }
 
 /// The last of a message's fields of a number: those of one value.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::attributes::Attributes;
 use super::outputs::{Ensemble, Kind, Transform, Weight, WeightedTree};
 use super::split::{Children, Mode, split};
-use super::{malformed, unsupported};
+use super::{chains, malformed, unsupported};
 use crate::engine::forest::{Leaf, Node};
 use crate::model_file::Error;
 
@@ -58,6 +58,7 @@ fn ensemble(attributes: &Attributes<'_>, of_output: &str, kind: Kind, mean: bool
         };
         weights.push(Weight { output, node, value });
     }
+    trees.iter_mut().for_each(chains::merge);
     let transform = Transform::named(attributes.string("post_transform")?.unwrap_or("NONE"))?;
     let base = attributes.numbers("base_values")?;
     Ok(Ensemble { trees, kind, base, mean, transform })

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::attributes::{Attributes, DOUBLE, FLOAT, last, text};
+use super::attributes::{Attributes, DOUBLE, FLOAT, last, tensor_numbers, text};
 use super::{malformed, not_trees};
 use crate::engine::forest::{Forest, Precision};
 use crate::model_file::Error;
@@ -37,7 +37,7 @@ pub struct Inputs {
     /// By column, if each is a graph input of its own.
     pub names: Option<Vec<String>>,
     /// What its numbers have been rounded to.
-    pub precision: Precision,
+    precision: Precision,
     /// Type of its elements, as ONNX numbers them.
     element: u64,
 }
@@ -47,6 +47,8 @@ enum Meaning {
     Inputs(Inputs),
     Labels,
     Scores,
+    /// The constant 1.
+    One,
 }
 
 struct Node<'a> {
@@ -76,6 +78,14 @@ impl<'a> Graph<'a> {
                     && values.insert(name, Meaning::Inputs(inputs)).is_some()
                 {
                     return Err(malformed(format!("input {name:?}"), "declared twice"));
+                }
+            }
+        }
+        for field in graph.fields() {
+            if let (5, constant) = field? {
+                let constant = constant.message(graph)?;
+                if is_one(constant) {
+                    values.entry(text(constant, 8)?.unwrap_or_default()).or_insert(Meaning::One);
                 }
             }
         }
@@ -130,6 +140,12 @@ impl<'a> Graph<'a> {
         }
         Err(malformed("the graph", format!("no output has the scores of {}", self.operator.name())))
     }
+}
+
+fn is_one(constant: Message<'_>) -> bool {
+    // Anything longer is more than a number.
+    constant.bytes().len() < 256
+        && tensor_numbers(constant, "a constant").is_ok_and(|numbers| numbers == [1.0])
 }
 
 impl Operator {
@@ -208,6 +224,12 @@ impl Inputs {
         whole.n_columns.is_some().then_some(whole)
     }
 
+    /// What its numbers are rounded to where they are compared: the runtime
+    /// compares whole numbers in single precision.
+    pub fn compared(&self) -> Precision {
+        if self.element == DOUBLE { self.precision } else { Precision::Single }
+    }
+
     /// What the trees of this matrix are summed in.
     pub fn sums(&self) -> Precision {
         if self.element == DOUBLE { Precision::Double } else { Precision::Single }
@@ -220,6 +242,7 @@ impl Meaning {
             Self::Inputs(inputs) => Self::Inputs(inputs.clone()),
             Self::Labels => Self::Labels,
             Self::Scores => Self::Scores,
+            Self::One => Self::One,
         }
     }
 }
@@ -254,6 +277,13 @@ impl<'a> Node<'a> {
             ("" | "ai.onnx", "Identity", [_]) => Ok(Some(first.copied())),
             ("" | "ai.onnx", "Cast", [_]) => self.cast(first),
             ("" | "ai.onnx", "Concat", _) => self.concatenated(values),
+            // LightGBM's converter ends with it.
+            ("" | "ai.onnx", "Mul", [one, other]) => match (values.get(one), values.get(other)) {
+                (Some(Meaning::Scores), Some(Meaning::One)) | (Some(Meaning::One), Some(Meaning::Scores)) => {
+                    Ok(Some(Meaning::Scores))
+                }
+                _ => Ok(None),
+            },
             ("ai.onnx.ml", "ZipMap", [_]) => Ok(matches!(first, Meaning::Scores).then_some(Meaning::Scores)),
             _ => Ok(None),
         }
@@ -265,6 +295,7 @@ impl<'a> Node<'a> {
             Meaning::Inputs(inputs) => inputs.clone().cast(to).map(Meaning::Inputs),
             Meaning::Scores => [FLOAT, DOUBLE].contains(&to).then_some(Meaning::Scores),
             Meaning::Labels => Some(Meaning::Labels),
+            Meaning::One => None,
         })
     }
 

@@ -53,6 +53,8 @@ struct Made {
     /// Nodes before and after.
     before: Vec<Bytes>,
     after: Vec<Bytes>,
+    /// The initializer "constant".
+    constant: f32,
     result: &'static str,
     trees_read: &'static str,
 }
@@ -91,6 +93,7 @@ impl Made {
             n_columns: 2,
             before: Vec::new(),
             after: Vec::new(),
+            constant: 1.0,
             result: "scores",
             trees_read: "rows",
         }
@@ -151,8 +154,11 @@ impl Made {
             self.attributes.iter().flat_map(|(name, value)| attribute(name, value)).collect();
         let trees = node(self.operator, "ai.onnx.ml", &[self.trees_read], &self.outputs, &attributes);
         let nodes = self.before.iter().chain([&trees]).chain(&self.after);
+        let constant =
+            [number(2, 1), message(4, &floats(&[self.constant])), message(8, b"constant")].concat();
         let graph: Bytes = nodes
             .flat_map(|node| message(1, node))
+            .chain(message(5, &constant))
             .chain(message(11, &input))
             .chain(message(12, &message(1, self.result.as_bytes())))
             .collect();
@@ -249,7 +255,8 @@ fn what_passes_values_on_may_stand_around_the_trees() {
             made.trees_read = "cast";
             made.after = vec![
                 node("Identity", "", &["scores"], &["same"], b""),
-                node("ZipMap", "ai.onnx.ml", &["same"], &["maps"], b""),
+                node("Mul", "", &["same", "constant"], &["times one"], b""),
+                node("ZipMap", "ai.onnx.ml", &["times one"], &["maps"], b""),
                 node("ArrayFeatureExtractor", "ai.onnx.ml", &["labels"], &["other"], b""),
             ];
             made.result = "maps";
@@ -277,6 +284,15 @@ fn graphs_that_compute_more_are_no_tree_models() {
     let rounded = |made: &mut Made| {
         made.after = vec![node("Cast", "", &["scores"], &["cast"], &attribute("to", &number(3, 7)))];
     };
+    let doubled = |made: &mut Made| {
+        made.constant = 2.0;
+        made.after = vec![node("Mul", "", &["scores", "constant"], &["product"], b"")];
+        made.result = "product";
+    };
+    let squared = |made: &mut Made| {
+        made.after = vec![node("Mul", "", &["scores", "scores"], &["product"], b"")];
+        made.result = "product";
+    };
     let twice = |made: &mut Made| {
         made.after = vec![node("TreeEnsembleRegressor", "ai.onnx.ml", &["rows"], &["more"], b"")];
     };
@@ -284,6 +300,8 @@ fn graphs_that_compute_more_are_no_tree_models() {
         (Made::regressor().changed(scaled), "Scaler"),
         (Made::regressor().changed(transformed), "Exp"),
         (Made::regressor().changed(rounded), "Cast"),
+        (Made::regressor().changed(doubled), "Mul"),
+        (Made::regressor().changed(squared), "Mul"),
         (Made::regressor().changed(twice), "TreeEnsembleRegressor more than once"),
         (Made::regressor().changed(|made| made.operator = "MatMul"), "MatMul"),
         (Made::regressor().changed(|made| made.trees_read = "elsewhere"), "TreeEnsembleRegressor"),
@@ -451,6 +469,11 @@ fn bad_files_are_refused_with_their_place() {
             "leaf_weights: 1 values, but leaf_targetids has 2",
         ),
         (Made::unified().with("aggregate_function", number(3, 2)).file(), "the aggregate_function MIN"),
+        (
+            Made::unified().with("post_transform", number(3, 1)).file(),
+            "the post_transform 1 of a TreeEnsemble is not supported",
+        ),
+        (Made::unified().with("post_transform", number(3, 5)).file(), "post_transform: 5 is none"),
     ];
     let mut others = Vec::new();
     for (content, expected) in cases {
@@ -488,4 +511,37 @@ fn small_files_of_many_nodes_are_refused() {
     let made = zero.into_iter().fold(made, |made, name| made.with(name, ints_value(&zeros)));
     let error = read(&made.with("target_ids", ints_value(&zeros)).file()).expect_err("too many").to_string();
     assert!(error.contains("20001 trees, of at most 20000"), "{error}");
+}
+
+/// Three numbers of one input, all with the true child 3, as LightGBM's converter writes a set.
+fn chain(tracks: [i64; 5], trues: [i64; 5], falses: [i64; 5]) -> Made {
+    Made::regressor()
+        .with("nodes_treeids", ints_value(&[0; 5]))
+        .with("nodes_nodeids", ints_value(&[0, 1, 2, 3, 4]))
+        .with("nodes_featureids", ints_value(&[1, 1, 1, 0, 0]))
+        .with("nodes_values", message(7, &floats(&[7.0, 2.0, 3.0, 0.0, 0.0])))
+        .with("nodes_modes", texts_value(&["BRANCH_EQ", "BRANCH_EQ", "BRANCH_EQ", "LEAF", "LEAF"]))
+        .with("nodes_missing_value_tracks_true", ints_value(&tracks))
+        .with("nodes_truenodeids", ints_value(&trues))
+        .with("nodes_falsenodeids", ints_value(&falses))
+        .with("target_nodeids", ints_value(&[3, 4]))
+}
+
+#[test]
+fn a_chain_of_numbers_with_one_true_child_is_a_set() {
+    for (tracks, missing) in [([0; 5], 0.5), ([0, 0, 1, 0, 0], 0.25), ([1, 0, 0, 0, 0], 0.25)] {
+        let model = chain(tracks, [3, 3, 3, 0, 0], [1, 2, 4, 0, 0]).read();
+        assert_eq!(model.forest.trees()[0].nodes.len(), 3);
+        for (value, expected) in [(7.0, 0.25), (2.0, 0.25), (3.0, 0.25), (2.5, 0.5), (f64::NAN, missing)] {
+            assert_eq!(raw(&model, &[9.0, value]), [expected], "{value} {tracks:?}");
+        }
+    }
+    for (falses, expected) in [
+        ([1, 2, 0, 0, 0], "a cycle, or shared"),
+        ([1, 2, 1, 0, 0], "a cycle, or shared"),
+        ([4, 2, 1, 0, 0], "cannot be reached from the root"),
+    ] {
+        let error = read(&chain([0; 5], [3, 3, 3, 0, 0], falses).file()).expect_err("a cycle").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }

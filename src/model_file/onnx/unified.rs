@@ -36,14 +36,12 @@ pub fn ensemble(attributes: &Attributes<'_>) -> Result<Ensemble, Error> {
         3 => return Err(unsupported("the aggregate_function MAX")),
         number => return Err(malformed("aggregate_function", format!("{number} is none"))),
     };
-    let transform = match attributes.int("post_transform")?.unwrap_or(0) {
-        0 => Transform::None,
-        1 => Transform::Softmax,
-        2 => Transform::Logistic,
-        3 => Transform::named("SOFTMAX_ZERO")?,
-        4 => Transform::named("PROBIT")?,
+    match attributes.int("post_transform")?.unwrap_or(0) {
+        0 => {}
+        // 1 is SOFTMAX and 2 LOGISTIC as specified, but the other way round in ONNX Runtime 1.32.
+        number @ 1..=4 => return Err(unsupported(format!("the post_transform {number} of a TreeEnsemble"))),
         number => return Err(malformed("post_transform", format!("{number} is none"))),
-    };
+    }
     let n_targets = attributes.int("n_targets")?.unwrap_or(1);
     let kind = Kind::Targets(usize::try_from(n_targets).unwrap_or(0));
     let roots = attributes.ints("tree_roots")?;
@@ -62,7 +60,7 @@ pub fn ensemble(attributes: &Attributes<'_>) -> Result<Ensemble, Error> {
     if let Some(node) = reached.iter().position(|reached| !reached) {
         return Err(malformed(format!("node {node}"), "in no tree"));
     }
-    Ok(Ensemble { trees, kind, base: Vec::new(), mean, transform })
+    Ok(Ensemble { trees, kind, base: Vec::new(), mean, transform: Transform::None })
 }
 
 impl Nodes {
