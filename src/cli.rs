@@ -5,6 +5,7 @@
 //! configuration, address.
 
 pub mod check;
+pub mod model;
 pub mod outcome;
 pub mod print;
 pub mod profile;
@@ -46,6 +47,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look at, package and score models, without a server
+    Model(model::Args),
     /// Send an event file to a server
     Send(send::Args),
     /// Print a user's scores
@@ -69,6 +72,7 @@ pub fn run() -> ExitCode {
     let outcome = match command {
         Command::Serve(args) => serve::run(args),
         Command::Check { file, json } => check::check(&file, json),
+        Command::Model(args) => model::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Send(args) => block_on(send::run(args)),
         Command::Score(args) => block_on(score::run(args)),

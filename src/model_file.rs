@@ -29,13 +29,18 @@ pub const MAX_BYTES: usize = 256 << 20;
 
 /// The model of a file, of whichever format it is.
 pub fn open(path: &Path) -> Result<TreeModel, Error> {
+    read(&content(path)?)
+}
+
+/// The bytes of a model file.
+pub fn content(path: &Path) -> Result<Vec<u8>, Error> {
     let file = File::open(path).map_err(Error::Io)?;
     if !file.metadata().map_err(Error::Io)?.is_file() {
         return Err(Error::NotAFile);
     }
     let mut content = Vec::new();
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut content).map_err(Error::Io)?;
-    read(&content)
+    Ok(content)
 }
 
 /// The model of a file's content.

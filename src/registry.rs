@@ -6,6 +6,7 @@
 //! wrong is refused with its reason, and the version served stays.
 
 mod error;
+mod foreign_file;
 mod forest_file;
 mod golden;
 mod load;
@@ -24,7 +25,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::Error;
 pub use golden::Golden;
-pub use load::{Loaded, load};
+pub use load::{Artifact, Loaded, load, open_artifact};
 pub use manifest::{
     Feature, FileSum, Label, Manifest, Metrics, Missing, Network, Output, Part, PartMetrics, Threshold,
     Training,

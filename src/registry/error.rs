@@ -4,6 +4,7 @@ use std::io;
 
 use crate::engine::forest;
 use crate::engine::model::Unscored;
+use crate::model_file;
 use crate::onnx;
 
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,8 @@ pub enum Error {
     Network(onnx::Error),
     #[error("`network` is for the scorer {network:?}, not {scorer:?}", network = super::network_file::FORMAT)]
     NoNetwork { scorer: String },
+    #[error("{file}: {error}")]
+    ForeignModel { file: String, error: model_file::Error },
     #[error("the model reads {n_inputs} inputs, the manifest lists {n_features} features")]
     WrongNumberOfFeatures { n_inputs: usize, n_features: usize },
     #[error("the feature {feature:?} is listed twice")]

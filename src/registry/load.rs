@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::manifest::{FileSum, Label, Manifest};
-use super::{check_name, forest_file, golden, network_file};
+use super::{check_name, foreign_file, forest_file, golden, network_file};
 use crate::engine::calibration::Calibration;
 use crate::engine::forest::{Forest, RankedForest};
 use crate::engine::model::{Link, Model, Output, OutputKind, Scorer};
@@ -21,6 +21,7 @@ use crate::engine::vector::Slot;
 use crate::onnx::{self, Networks};
 
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+/// Of the file that holds the trees.
 const MAX_FOREST_BYTES: u64 = 256 << 20;
 const MAX_GOLDEN_BYTES: u64 = 64 << 20;
 /// Of a file that is only checksummed.
@@ -54,18 +55,49 @@ pub(super) fn load_from(
         return Err(Error::Misplaced { name: manifest.name, version: manifest.version });
     }
     check_name(name)?;
-    let model_file = match manifest.scorer.as_str() {
-        forest_file::FORMAT if manifest.network.is_some() => {
-            return Err(Error::NoNetwork { scorer: manifest.scorer });
-        }
-        forest_file::FORMAT => forest_file::FILE,
-        network_file::FORMAT => network_file::FILE,
-        _ => return Err(Error::UnknownScorer { scorer: manifest.scorer }),
+    let bind = |manifest: &Manifest| {
+        let inputs = bind_features(manifest, plan)?;
+        check_label(manifest, plan)?;
+        Ok(inputs)
     };
-    let [content, golden] = read_files(dir, &manifest, model_file)?;
-    let inputs = bind_features(&manifest, plan)?;
-    check_label(&manifest, plan)?;
-    check_outputs(&manifest)?;
+    let model = assemble(dir, &manifest, networks, bind)?;
+    Ok(Loaded { model: Arc::new(model), manifest: Arc::new(manifest) })
+}
+
+/// An artifact by itself, without definitions: its inputs are bound to no features.
+#[derive(Debug)]
+pub struct Artifact {
+    /// With an input's index for its slot.
+    pub model: Model,
+    pub manifest: Arc<Manifest>,
+    /// None of a network.
+    pub forest: Option<Forest>,
+}
+
+/// Reads and checks the artifact in `dir`, but for what definitions have to do with it.
+pub fn open_artifact(dir: &Path, networks: &Networks) -> Result<Artifact, Error> {
+    let manifest = read_manifest(dir, Manifest::FILE)?;
+    check_name(&manifest.name)?;
+    let by_position = |manifest: &Manifest| Ok((0..manifest.features.len()).collect());
+    let model = assemble(dir, &manifest, networks, by_position)?;
+    let forest = match model_file(&manifest)? {
+        network_file::FILE => None,
+        file => Some(read_forest(&manifest, &read_bounded(dir, file, MAX_FOREST_BYTES)?)?),
+    };
+    Ok(Artifact { model, manifest: Arc::new(manifest), forest })
+}
+
+/// The model of an artifact; `bind` gives the slots of its inputs.
+fn assemble(
+    dir: &Path,
+    manifest: &Manifest,
+    networks: &Networks,
+    bind: impl FnOnce(&Manifest) -> Result<Vec<usize>, Error>,
+) -> Result<Model, Error> {
+    let model_file = model_file(manifest)?;
+    let [content, golden] = read_files(dir, manifest, model_file)?;
+    let inputs = bind(manifest)?;
+    check_outputs(manifest)?;
     check_calibration(&manifest.calibration)?;
 
     let outputs: Vec<Output> = manifest
@@ -74,15 +106,15 @@ pub(super) fn load_from(
         .map(|output| Output { name: output.name.as_str().into(), kind: output.kind })
         .collect();
     let scorer: Box<dyn Scorer> = if model_file == network_file::FILE {
-        Box::new(network_file::open(&content, &manifest, &outputs, networks)?)
+        Box::new(network_file::open(&content, manifest, &outputs, networks)?)
     } else {
-        let forest = forest_file::read(&content)?;
-        check_shape(&manifest, &forest)?;
+        let forest = read_forest(manifest, &content)?;
+        check_shape(manifest, &forest)?;
         Box::new(RankedForest::new(forest))
     };
     let model = Model {
-        name: name.into(),
-        version,
+        name: manifest.name.as_str().into(),
+        version: manifest.version,
         inputs,
         input_names: manifest.features.iter().map(|feature| feature.name.as_str().into()).collect(),
         outputs,
@@ -91,7 +123,32 @@ pub(super) fn load_from(
         scorer,
     };
     golden::verify(&model, &golden::read(&golden)?)?;
-    Ok(Loaded { model: Arc::new(model), manifest: Arc::new(manifest) })
+    Ok(model)
+}
+
+/// The name of the file that scores.
+fn model_file(manifest: &Manifest) -> Result<&'static str, Error> {
+    let scorer = manifest.scorer.as_str();
+    if scorer == network_file::FORMAT {
+        return Ok(network_file::FILE);
+    }
+    if manifest.network.is_some() {
+        return Err(Error::NoNetwork { scorer: scorer.to_owned() });
+    }
+    if scorer == forest_file::FORMAT {
+        return Ok(forest_file::FILE);
+    }
+    match foreign_file::of_scorer(scorer) {
+        Some((_, file)) => Ok(file),
+        None => Err(Error::UnknownScorer { scorer: scorer.to_owned() }),
+    }
+}
+
+fn read_forest(manifest: &Manifest, content: &[u8]) -> Result<Forest, Error> {
+    match foreign_file::of_scorer(&manifest.scorer) {
+        Some((format, file)) => foreign_file::read(file, format, content),
+        None => forest_file::read(content),
+    }
 }
 
 fn read_manifest(dir: &Path, file: &str) -> Result<Manifest, Error> {
@@ -119,13 +176,7 @@ fn read_files(dir: &Path, manifest: &Manifest, model_file: &str) -> Result<[Vec<
         if file.is_empty() || file.starts_with('.') || !file.chars().all(plain) {
             return Err(Error::BadFileName { file: file.clone() });
         }
-        let max = match file.as_str() {
-            forest_file::FILE => MAX_FOREST_BYTES,
-            network_file::FILE => onnx::MAX_BYTES,
-            golden::FILE => MAX_GOLDEN_BYTES,
-            _ => MAX_OTHER_BYTES,
-        };
-        let content = read_bounded(dir, file, max)?;
+        let content = read_bounded(dir, file, max_bytes(file, model_file))?;
         let found = FileSum::of(&content);
         if found.bytes != expected.bytes {
             return Err(Error::WrongSize {
@@ -144,6 +195,16 @@ fn read_files(dir: &Path, manifest: &Manifest, model_file: &str) -> Result<[Vec<
         }
     }
     Ok([model, golden])
+}
+
+/// The most bytes that a file of this name may have.
+fn max_bytes(file: &str, model_file: &str) -> u64 {
+    match file {
+        network_file::FILE if file == model_file => onnx::MAX_BYTES,
+        _ if file == model_file => MAX_FOREST_BYTES,
+        golden::FILE => MAX_GOLDEN_BYTES,
+        _ => MAX_OTHER_BYTES,
+    }
 }
 
 fn read_bounded(dir: &Path, file: &str, max: u64) -> Result<Vec<u8>, Error> {

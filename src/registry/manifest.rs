@@ -24,7 +24,7 @@ pub struct Manifest {
     pub version: u32,
     #[serde(with = "text")]
     pub created: Timestamp,
-    /// What reads the model file: `tipoff-forest` or `onnx-network`.
+    /// What reads the model file: `tipoff-forest`, `onnx-network`, or the format of a trainer.
     pub scorer: String,
     /// The model's inputs in their order, each bound to the digest of its definition.
     pub features: Vec<Feature>,

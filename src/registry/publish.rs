@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 use super::load::{Loaded, load_from};
 use super::manifest::{FileSum, Manifest};
-use super::{Golden, check_name, forest_file, golden, network_file, version_of};
+use super::{Golden, check_name, foreign_file, forest_file, golden, network_file, version_of};
 use crate::engine::forest::Forest;
 use crate::engine::plan::Plan;
+use crate::model_file::Format;
 use crate::onnx::Networks;
 
 /// The manifest until everything else is verified.
@@ -30,6 +31,8 @@ pub struct Draft<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
     Forest(&'a Forest),
+    /// A file of another trainer, as it is.
+    Foreign(Format, &'a [u8]),
     /// The bytes of an ONNX file, and what runs it.
     Network(&'a [u8], &'a Networks),
 }
@@ -81,9 +84,14 @@ fn claim_version(model: &Path) -> Result<(PathBuf, u32), Error> {
 
 fn write(dir: &Path, version: u32, draft: Draft<'_>, plan: &Plan) -> Result<Loaded, Error> {
     let mut files = draft.extra;
+    let no_networks = Networks::default();
     let (scorer, file, content, networks) = match draft.model {
         Content::Forest(forest) => {
-            (forest_file::FORMAT, forest_file::FILE, forest_file::write(forest), &Networks::default())
+            (forest_file::FORMAT, forest_file::FILE, forest_file::write(forest), &no_networks)
+        }
+        Content::Foreign(format, content) => {
+            let (scorer, file) = foreign_file::of_format(format)?;
+            (scorer, file, content.to_vec(), &no_networks)
         }
         Content::Network(network, networks) => {
             (network_file::FORMAT, network_file::FILE, network.to_vec(), networks)

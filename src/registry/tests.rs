@@ -14,6 +14,7 @@ use crate::engine::plan::{
 };
 use crate::engine::time::{Millis, Timestamp};
 use crate::engine::vector::{Slot, Vector};
+use crate::model_file::Format;
 
 fn feature(name: &str, digest: &str, slot: Slot) -> FeaturePlan {
     FeaturePlan {
@@ -686,4 +687,21 @@ fn bad_networks_are_refused_with_their_reason() {
         reason.contains("`network` is for the scorer \"onnx-network\", not \"tipoff-forest\""),
         "{reason}"
     );
+}
+
+#[test]
+fn a_file_of_another_trainer_is_of_the_format_that_the_manifest_says() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/lightgbm/binary/model.txt");
+    let content = fs::read(file).expect("a model");
+    let models = tempfile::tempdir().expect("folder");
+    for (format, expected) in [
+        (Format::XgboostJson, "model.json is of format \"LightGBM text\", not \"XGBoost JSON\""),
+        (Format::Lightgbm, "the model reads 6 inputs, the manifest lists 2 features"),
+        (Format::Tipoff, "the scorer \"tipoff forest\" is not known here"),
+    ] {
+        let (forest, golden) = (forest(0.0), golden(0.0));
+        let draft = Draft { model: Content::Foreign(format, &content), ..draft("buy", &forest, &golden) };
+        let refusal = publish(models.path(), draft, &plan()).expect_err("it is wrong");
+        assert_eq!(refusal.to_string(), expected);
+    }
 }

@@ -9,6 +9,7 @@ mod harness;
 mod http;
 mod lookups;
 mod metrics;
+mod model_commands;
 mod networks;
 mod packing;
 mod process;

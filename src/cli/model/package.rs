@@ -1,0 +1,186 @@
+//! `tipoff model package`: a trainer's file and definitions to an artifact.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::opened::outputs;
+use super::rows::{Inputs, Rows};
+use super::trees;
+use crate::cli::outcome::usage;
+use crate::cli::print::count;
+use crate::clock::Clock;
+use crate::config::ClockMode;
+use crate::definitions;
+use crate::engine::calibration::Calibration;
+use crate::engine::model::{Model, OutputKind};
+use crate::engine::plan::{ModelPlan, Plan};
+use crate::engine::time::Timestamp;
+use crate::model_file::{self, TreeModel};
+use crate::registry::{self, Content, Draft, Golden, Manifest, Output};
+
+/// Rows that the artifact must score as now.
+const GOLDEN_ROWS: usize = 64;
+const SEED: u64 = 1;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A model file as its trainer writes it
+    file: PathBuf,
+    /// The definitions of its features
+    #[arg(long, value_name = "FILE")]
+    definitions: PathBuf,
+    /// Which model of the definitions it is
+    #[arg(long, value_name = "NAME")]
+    model: String,
+    /// The models' directory, in which it becomes the next version
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The features that are its inputs, in its order; else those that its inputs
+    /// are called after, or of a file without names those of the model's definition
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    features: Vec<String>,
+    /// What its outputs are called; else `probability`, `value`, `class_0`, …
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    outputs: Vec<String>,
+    /// Rows for the golden cases, as for `score`; else made up around its thresholds
+    #[arg(long, value_name = "ROWS")]
+    rows: Option<PathBuf>,
+    /// When it was made (RFC 3339), for artifacts that are the same byte for
+    /// byte; else SOURCE_DATE_EPOCH (seconds) if set, else now
+    #[arg(long, value_name = "TIME")]
+    created: Option<Timestamp>,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let plan = definitions::load(&args.definitions).map_err(usage)?;
+    let model = plan.models.iter().find(|model| *model.name == *args.model).ok_or_else(|| {
+        let known: Vec<&str> = plan.models.iter().map(|model| &*model.name).collect();
+        usage(anyhow!("the definitions have no model {:?}: {}", args.model, known.join(", ")))
+    })?;
+    let (content, file) = read(&args.file).with_context(|| args.file.display().to_string()).map_err(usage)?;
+    let features = args.features(&file, &plan, model).map_err(usage)?;
+    let manifest = args.manifest(&file, &plan, model, &features)?;
+    let golden = args.golden(&file, &manifest)?;
+    let draft = Draft {
+        manifest,
+        model: Content::Foreign(file.format, &content),
+        golden: &golden,
+        extra: Default::default(),
+    };
+    let published = registry::publish(&args.out, draft, &plan).map_err(usage)?;
+    println!("{}", published.dir.display());
+    let (features, golden) =
+        (count(features.len() as u64, "feature"), count(golden.len() as u64, "golden row"));
+    eprintln!("{} of {features}, verified with {golden}", file.format.name());
+    Ok(())
+}
+
+/// The bytes of a model file, and the model.
+fn read(path: &Path) -> Result<(Vec<u8>, TreeModel)> {
+    let content = model_file::content(path)?;
+    let model = model_file::read(&content)?;
+    Ok((content, model))
+}
+
+impl Args {
+    /// By the file's inputs: the feature, by its index in the plan.
+    fn features(&self, file: &TreeModel, plan: &Plan, model: &ModelPlan) -> Result<Vec<usize>> {
+        let n_inputs = file.forest.n_inputs();
+        let names = match &file.input_names {
+            _ if !self.features.is_empty() => &self.features,
+            Some(names) => names,
+            None if model.features.len() == n_inputs => return Ok(model.features.clone()),
+            None => bail!(
+                "{}: {n_inputs} inputs without names, and the definition of {:?} has {}: \
+                 --features names them in the model's order",
+                self.file.display(),
+                self.model,
+                count(model.features.len() as u64, "feature"),
+            ),
+        };
+        if names.len() != n_inputs {
+            bail!("--features: {} for {n_inputs} inputs", count(names.len() as u64, "name"));
+        }
+        let index = |name: &String| {
+            let index = plan.features.iter().position(|feature| *feature.name == **name);
+            index.ok_or_else(|| {
+                anyhow!(
+                    "no definition is called {name:?} as the model's input is: \
+                     --features names the features in the model's order"
+                )
+            })
+        };
+        names.iter().map(index).collect()
+    }
+
+    fn manifest(
+        &self,
+        file: &TreeModel,
+        plan: &Plan,
+        model: &ModelPlan,
+        features: &[usize],
+    ) -> Result<Manifest> {
+        let mut outputs: Vec<Output> = outputs(file)
+            .into_iter()
+            .map(|output| Output { name: output.name.to_string(), kind: output.kind })
+            .collect();
+        if !self.outputs.is_empty() {
+            if self.outputs.len() != outputs.len() {
+                let named = count(self.outputs.len() as u64, "name");
+                return Err(usage(anyhow!("--outputs: {named} for {} outputs", outputs.len())));
+            }
+            outputs.iter_mut().zip(&self.outputs).for_each(|(output, name)| output.name.clone_from(name));
+        }
+        let mut manifest = Manifest::of_binary(plan, model, features);
+        if outputs.iter().any(|output| output.kind != OutputKind::Probability) {
+            // What it says is not how likely the label is.
+            manifest.label = None;
+        }
+        Ok(Manifest { created: self.created()?, link: file.link, outputs, ..manifest })
+    }
+
+    /// Rows with what the reference walker says of them.
+    fn golden(&self, file: &TreeModel, manifest: &Manifest) -> Result<Vec<Golden>> {
+        let n_inputs = file.forest.n_inputs();
+        let rows = match &self.rows {
+            None => trees::rows(&file.forest, GOLDEN_ROWS, SEED),
+            Some(path) => {
+                let names: Vec<_> =
+                    manifest.features.iter().map(|feature| feature.name.as_str().into()).collect();
+                let mut rows = Vec::new();
+                let mut given = Rows::open(path, Inputs::ByName(&names)).map_err(usage)?;
+                given.read(GOLDEN_ROWS, &mut rows).map_err(usage)?;
+                rows
+            }
+        };
+        let reference = Model {
+            name: manifest.name.as_str().into(),
+            version: 0,
+            inputs: (0..n_inputs).collect(),
+            input_names: manifest.features.iter().map(|feature| feature.name.as_str().into()).collect(),
+            outputs: outputs(file),
+            link: file.link,
+            calibration: Calibration::None,
+            scorer: Box::new(file.forest.clone()),
+        };
+        // The format of golden cases has no infinity.
+        let rows = rows.chunks(n_inputs).filter(|row| !row.iter().any(|value| value.is_infinite()));
+        rows.map(|row| Golden::of(&reference, row.to_vec()).map_err(usage)).collect()
+    }
+
+    fn created(&self) -> Result<Timestamp> {
+        if let Some(created) = self.created {
+            return Ok(created);
+        }
+        match std::env::var("SOURCE_DATE_EPOCH") {
+            Err(_) => Ok(Clock::new(ClockMode::Wall).now()),
+            Ok(seconds) => {
+                let ms = seconds.parse().ok().and_then(|seconds: i64| seconds.checked_mul(1_000));
+                ms.map(Timestamp::from_millis)
+                    .context("SOURCE_DATE_EPOCH is not whole seconds")
+                    .map_err(usage)
+            }
+        }
+    }
+}
