@@ -3,6 +3,7 @@
 //! Built in the order of the data's way, stopped in the same order: first no
 //! calls, then no inputs, then no writes.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::config::{Config, Durability};
 use crate::connections::Connections;
 use crate::definitions::{self, Diagnostics};
 use crate::delivery::{self, Cursors, Outbox};
+use crate::deploy::Deployer;
 use crate::engine::lookup::Lookup;
 use crate::engine::plan::Plan;
 use crate::lookups;
@@ -23,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::onnx::{self, Library, Networks, Places};
 use crate::pipeline::{self, Parts, Pipeline, PipelineHandle, Recovered};
 use crate::record::{CONTROL_SHARD, CommittedEnd, Control, VIRTUAL_SHARDS};
-use crate::registry::{self, Refused, Registry};
+use crate::registry::{self, Move, Refused, Registry, Rollout};
 use crate::rpc::{self, Services};
 use crate::shutdown::{Shutdown, Token};
 use crate::store::{self, Health, Recovery, Store};
@@ -113,7 +115,7 @@ impl App {
     pub fn check(config: &Config) -> Result<(), Error> {
         let plan = Arc::new(load_definitions(config)?);
         rpc::Transport::build(config)?;
-        open_registry(config, &plan).map(drop)
+        open_registry(config, &plan, &HashMap::new()).map(drop)
     }
 
     /// Checks what the configuration names, opens the store, recovers and
@@ -129,11 +131,10 @@ impl App {
             lookups::keep_current(lookups.clone(), config.definitions.lookup_interval, metrics.clone());
         let plan = Arc::new(plan);
         let transport = rpc::Transport::build(&config)?;
-        let registry = open_registry(&config, &plan)?;
         metrics.store.opened(config.store.durability.name());
 
         let (store, recovery) = open_store(&config, &metrics)?;
-        let parts = Start { config, plan, lookups, transport, registry: Arc::new(registry), metrics, store };
+        let parts = Start { config, plan, lookups, transport, metrics, store };
         let store = parts.store.clone();
         let started = parts.start(recovery).await;
         match &started {
@@ -221,16 +222,19 @@ struct Start {
     plan: Arc<Plan>,
     lookups: Arc<ArcSwap<Vec<Lookup>>>,
     transport: rpc::Transport,
-    registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     store: Arc<Store>,
 }
 
 impl Start {
     async fn start(self, recovery: Recovery) -> Result<App, Error> {
-        let Self { config, plan, lookups, transport, registry, metrics, store } = self;
+        let Self { config, plan, lookups, transport, metrics, store } = self;
         let (mut recovered, recovery) = recover(&config, &plan, &store, recovery)?;
         check_clock(&config, recovered.clock.take())?;
+        let mut rollouts = std::mem::take(&mut recovered.rollouts);
+        let (registry, moves) = open_registry(&config, &plan, &rollouts)?;
+        registry.remove_leftovers();
+        let registry = Arc::new(registry);
         let committed = Arc::new(CommittedEnd::new(recovery.log_end()));
         let outbox_worker = config.pipeline.workers as u16;
         let outbox =
@@ -252,7 +256,12 @@ impl Start {
         let http = bind(config.server.http_listen, config.limits.connections).await?;
         let (grpc_address, http_address) = (local(&grpc)?, local(&http)?);
 
-        record_start(&config, &plan, &registry, &cursors, &metrics).await?;
+        for entry in registry.list() {
+            rollouts.insert(entry.name.to_string(), (*entry.rollout).clone());
+        }
+        record_start(&config, &plan, &registry, moves, &cursors, &rollouts).await?;
+        let deployer =
+            Deployer::new(registry.clone(), cursors.clone(), metrics.clone(), config.limits.artifact_bytes);
 
         let pipeline = Pipeline::start(
             Parts {
@@ -293,6 +302,7 @@ impl Start {
             pipeline: pipeline.handle(),
             outbox,
             cursors,
+            deployer: Arc::new(deployer),
             registry,
             clock,
             metrics: metrics.clone(),
@@ -360,8 +370,8 @@ impl Probe for Overview {
                 .into_iter()
                 .map(|entry| web::ModelStatus {
                     name: entry.name.to_string(),
-                    version: entry.stable.as_ref().map(|stable| stable.model.version),
-                    runtime: entry.stable.as_ref().map(|stable| stable.model.scorer.runtime().to_owned()),
+                    version: entry.stable().map(|stable| stable.model.version),
+                    runtime: entry.stable().map(|stable| stable.model.scorer.runtime().to_owned()),
                     refused: entry.refused.iter().map(|refused| refused.reason.to_string()).collect(),
                 })
                 .collect(),
@@ -402,12 +412,17 @@ fn load_definitions(config: &Config) -> Result<Plan, Error> {
 
 /// Loads the models. One without an artifact is served without scores; one
 /// whose artifacts are all broken keeps the server from starting.
-fn open_registry(config: &Config, plan: &Arc<Plan>) -> Result<Registry, Error> {
+fn open_registry(
+    config: &Config,
+    plan: &Arc<Plan>,
+    rollouts: &HashMap<String, Rollout>,
+) -> Result<(Registry, Vec<Move>), Error> {
     if let Some(library) = &config.onnx.library {
         // Whoever names one wants to know at once that it is not there.
         Library::load(&Places::of_process(Some(library.clone()))).map_err(Error::Onnx)?;
     }
-    let (registry, refused) = Registry::open(&config.models.directory, plan.clone(), networks(config));
+    let (registry, refused, moves) =
+        Registry::restore(&config.models.directory, plan.clone(), networks(config), rollouts);
     for Refused { model, version, reason } in &refused {
         match **reason {
             registry::Error::NoArtifact => {
@@ -417,12 +432,13 @@ fn open_registry(config: &Config, plan: &Arc<Plan>) -> Result<Registry, Error> {
             _ => tracing::warn!(%model, version, %reason, "model refused"),
         }
     }
-    let is_broken = |entry: &registry::Entry| {
-        entry.stable.is_none() && entry.refused.iter().any(|refused| refused.version.is_some())
-    };
-    let broken =
-        registry.list().into_iter().filter(is_broken).flat_map(|entry| entry.refused).collect::<Vec<_>>();
-    if broken.is_empty() || config.models.allow_broken { Ok(registry) } else { Err(Error::Models(broken)) }
+    let broken = registry.list().into_iter().filter(registry::Entry::is_broken);
+    let broken: Vec<Refused> = broken.flat_map(|entry| entry.refused).collect();
+    if broken.is_empty() || config.models.allow_broken {
+        Ok((registry, moves))
+    } else {
+        Err(Error::Models(broken))
+    }
 }
 
 fn networks(config: &Config) -> Networks {
@@ -526,22 +542,18 @@ async fn record_start(
     config: &Config,
     plan: &Plan,
     registry: &Registry,
+    moves: Vec<Move>,
     cursors: &Cursors,
-    metrics: &Metrics,
+    rollouts: &HashMap<String, Rollout>,
 ) -> Result<(), Error> {
-    let mut serving = Vec::new();
-    for entry in registry.list() {
-        if let Some(stable) = &entry.stable {
-            metrics.models.serving(&entry.name, None, stable.model.version);
-            serving.push((entry.name.to_string(), stable.model.version));
-        }
-    }
-    let controls = [
+    let version = |entry: &registry::Entry| Some((entry.name.to_string(), entry.stable()?.model.version));
+    let mut controls = vec![
         Control::Clock { mode: config.pipeline.clock.name().to_owned() },
         Control::Definitions { digest: plan.digest.to_string(), source: plan.source.to_string() },
-        Control::Models { serving },
+        Control::Models { serving: registry.list().iter().filter_map(version).collect() },
     ];
-    cursors.record(&controls).await.map_err(Error::Control)
+    controls.extend(moves.into_iter().map(Control::Moved));
+    cursors.record(&controls, rollouts).await.map_err(Error::Control)
 }
 
 async fn bind(address: SocketAddr, max_connections: usize) -> Result<Connections, Error> {

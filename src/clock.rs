@@ -52,7 +52,8 @@ impl Clock {
     }
 }
 
-fn wall() -> Timestamp {
+/// The time of day.
+pub fn wall() -> Timestamp {
     // A clock set before 1970 reads as 1970.
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))

@@ -159,6 +159,8 @@ pub struct Limits {
     pub streams_per_connection: u32,
     pub header_bytes: u32,
     pub subscriptions: usize,
+    /// An artifact that is sent.
+    pub artifact_bytes: u64,
     /// How far one request may move a replay clock on.
     pub replay_step: Millis,
 }
@@ -434,6 +436,7 @@ impl Limits {
             streams_per_connection: narrow(settings.take_within("limits.streams_per_connection", 1..=65_536)),
             header_bytes: u32::try_from(header).unwrap_or(u32::MAX),
             subscriptions: settings.take_within("limits.subscriptions", 1..=65_536),
+            artifact_bytes: settings.take_within("limits.artifact_bytes", KIB..=Size::new(16 << 30)).bytes(),
             replay_step: Millis::new(replay_step.as_millis() as i64),
         }
     }

@@ -7,7 +7,9 @@
 mod cursors;
 mod outbox;
 
-pub use cursors::{Cursors, Error as CursorError, stored_clock, stored_definitions, stored_sequence};
+pub use cursors::{
+    Cursors, Error as CursorError, stored_clock, stored_definitions, stored_rollout, stored_sequence,
+};
 pub use outbox::{Outbox, Page, Writer};
 
 use std::fmt;

@@ -188,7 +188,7 @@ impl Engine<'_> {
         let mut known = profile.last_scores();
         let (mut scores, mut unscored) = (Vec::with_capacity(scored.len()), Vec::new());
         for index in scored {
-            if let Some(model) = self.models.get(index) {
+            if let Some(model) = self.models.of(index, user) {
                 match model.score(index, &vector) {
                     Ok(score) => {
                         known[index] = score.value();

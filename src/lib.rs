@@ -49,6 +49,7 @@ pub mod registry;
 
 // From inputs to durable decisions.
 pub mod delivery;
+pub mod deploy;
 pub mod pipeline;
 pub mod record;
 pub mod store;

@@ -8,6 +8,7 @@ use crate::engine::codec;
 use crate::engine::event::UserId;
 use crate::engine::input::Step;
 use crate::engine::plan::Plan;
+use crate::registry::Move;
 use crate::store::LogPosition;
 
 /// Number of user partitions, fixed in the store's header.
@@ -31,7 +32,7 @@ pub enum Record {
 }
 
 /// An input to the server as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "control", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Control {
     /// The arrivals of this store are those of this clock, by its name in the configuration.
@@ -39,8 +40,10 @@ pub enum Control {
     /// From here on decisions are made under these definitions; the slots of
     /// the vectors that follow are theirs.
     Definitions { digest: String, source: String },
-    /// From here on these artifacts serve, by model; a model without one is not scored.
+    /// From a start on these artifacts serve, by model; a model without one is not scored.
     Models { serving: Vec<(String, u32)> },
+    /// What serves, or is kept loaded, has changed.
+    Moved(Move),
     /// A subscription has taken everything up to the token.
     Acknowledged { subscription: String, token: String },
 }
@@ -81,7 +84,7 @@ pub fn encode_step(plan: &Plan, user: &UserId, step: &Step) -> Vec<u8> {
 
 pub fn encode_control(control: &Control) -> Vec<u8> {
     let mut bytes = vec![CONTROL];
-    // Strings and integers only: what serde_json cannot fail on.
+    // Strings and finite numbers only: what serde_json cannot fail on.
     bytes.extend(serde_json::to_vec(control).unwrap_or_default());
     bytes
 }

@@ -42,7 +42,7 @@ pub static MODELS: LazyLock<Models> = LazyLock::new(|| {
         calibration: Calibration::None,
         scorer: Box::new(Echo),
     };
-    Models { serving: vec![Some(Arc::new(echo))] }
+    Models { serving: vec![Some(Arc::new(echo))], ..Models::default() }
 });
 
 /// A model that says what its only feature is, so that scores cross thresholds.

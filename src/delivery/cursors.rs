@@ -1,4 +1,5 @@
-//! How far each named subscription has come: logged, and kept in a view.
+//! How far each named subscription has come, and what else belongs to no user:
+//! logged, and kept in a view.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,9 +8,12 @@ use tokio::sync::oneshot;
 
 use super::Token;
 use crate::record::{CONTROL_SHARD, Control, encode_control};
+use crate::registry::{Move, Rollout};
 use crate::store::{self, Commit, Entry, Store, View, ViewWrite};
 
 const KEY_PREFIX: &str = "subscription/";
+/// Holds what is recorded of a model.
+const ROLLOUT_PREFIX: &str = "model/";
 /// Holds the digest of the definitions that the views were made under.
 const DEFINITIONS_KEY: &[u8] = b"definitions";
 /// Holds the name of the clock that the store goes by.
@@ -75,13 +79,18 @@ impl Cursors {
         wait(committed).await.map(|()| token)
     }
 
-    /// Logs inputs to the server as a whole.
-    pub async fn record(&self, controls: &[Control]) -> Result<(), Error> {
+    /// Logs inputs to the server as a whole, and what is recorded of the models.
+    pub async fn record(
+        &self,
+        controls: &[Control],
+        rollouts: &HashMap<String, Rollout>,
+    ) -> Result<(), Error> {
         let views = controls.iter().filter_map(|control| match control {
             Control::Clock { mode } => Some(write(CLOCK_KEY, mode)),
             Control::Definitions { digest, .. } => Some(write(DEFINITIONS_KEY, digest)),
-            Control::Models { .. } | Control::Acknowledged { .. } => None,
+            Control::Models { .. } | Control::Acknowledged { .. } | Control::Moved(_) => None,
         });
+        let views = views.chain(rollouts.iter().map(|(model, rollout)| rollout_view(model, rollout)));
         let committed = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             // The cursors too: the views may be new, and the log is not folded
@@ -91,6 +100,17 @@ impl Cursors {
             append(&self.store, &mut state, controls, views)?
         };
         wait(committed).await
+    }
+
+    /// Logs a move of a model, which leaves what is recorded of it as `after`.
+    /// Blocks until that is durable.
+    pub fn record_move(&self, next: &Move, after: &Rollout) -> Result<(), Error> {
+        let view = rollout_view(&next.model, after);
+        let committed = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            append(&self.store, &mut state, &[Control::Moved(next.clone())], vec![view])?
+        };
+        answer(committed.blocking_recv())
     }
 
     /// The cursor that a key and value of the control view hold, if they hold one.
@@ -117,6 +137,26 @@ pub fn stored_clock(key: &[u8], value: &[u8]) -> Option<String> {
 /// control view hold it.
 pub fn stored_sequence(key: &[u8], value: &[u8]) -> Option<u64> {
     (key == SEQUENCE_KEY).then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten()
+}
+
+/// What is recorded of a model, if the key and value of the control view hold
+/// that; or why it does not read back.
+pub fn stored_rollout(key: &[u8], value: &[u8]) -> Option<Result<(String, Rollout), String>> {
+    let model = std::str::from_utf8(key).ok()?.strip_prefix(ROLLOUT_PREFIX)?;
+    let rollout = serde_json::from_slice(value);
+    Some(
+        rollout.map(|rollout| (model.to_owned(), rollout)).map_err(|error| format!("model {model}: {error}")),
+    )
+}
+
+fn rollout_view(model: &str, rollout: &Rollout) -> ViewWrite {
+    // Texts and finite numbers only: what serde_json cannot fail on.
+    let value = serde_json::to_vec(rollout).unwrap_or_default();
+    ViewWrite {
+        view: View::Control,
+        key: format!("{ROLLOUT_PREFIX}{model}").into_bytes(),
+        value: Some(value),
+    }
 }
 
 fn cursor_view(subscription: &str, token: Token) -> ViewWrite {
@@ -160,7 +200,11 @@ fn append(
 }
 
 async fn wait(committed: oneshot::Receiver<Result<(), store::Error>>) -> Result<(), Error> {
-    match committed.await {
+    answer(committed.await)
+}
+
+fn answer(committed: Result<Result<(), store::Error>, oneshot::error::RecvError>) -> Result<(), Error> {
+    match committed {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Error::Store(error.to_string())),
         Err(_) => Err(Error::Store("closed".into())),

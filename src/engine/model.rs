@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::calibration::Calibration;
+use super::event::UserId;
+use super::experiment;
 pub use super::link::Link;
 use super::vector::Vector;
 
@@ -118,11 +120,36 @@ pub struct Reason {
 #[derive(Clone, Debug, Default)]
 pub struct Models {
     pub serving: Vec<Option<Arc<Model>>>,
+    /// The same; shorter where the last models have none.
+    pub canaries: Vec<Option<Canary>>,
+}
+
+/// A version that serves some of the users.
+#[derive(Clone, Debug)]
+pub struct Canary {
+    pub model: Arc<Model>,
+    /// Of the users, 0 to 1.
+    pub share: f64,
 }
 
 impl Models {
+    /// The version that serves the user.
+    pub fn of(&self, model: usize, user: &UserId) -> Option<&Arc<Model>> {
+        match self.canaries.get(model) {
+            Some(Some(canary)) if canary.takes(user) => Some(&canary.model),
+            _ => self.get(model),
+        }
+    }
+
+    /// The version that serves whomever no canary takes.
     pub fn get(&self, model: usize) -> Option<&Arc<Model>> {
         self.serving.get(model).and_then(Option::as_ref)
+    }
+}
+
+impl Canary {
+    fn takes(&self, user: &UserId) -> bool {
+        experiment::in_canary(&self.model.name, self.share, user)
     }
 }
 

@@ -161,7 +161,7 @@ pub fn decide_score(
         None => {
             let reasons = context
                 .models
-                .get(*model)
+                .of(*model, user)
                 .map_or_else(Vec::new, |m| m.reasons(context.scope.vector, N_REASONS));
             Some(outcome(fire(trigger, state, user, None, occurrence), reasons))
         }

@@ -33,7 +33,7 @@ impl PipelineHandle {
             (known, as_of, features)
         };
         let (known, as_of, features) = shared.profiles.read(user, read_now);
-        scored(&models, request, as_of, known, features, &shared.metrics)
+        scored(&models, user, request, (as_of, known), features, &shared.metrics)
     }
 
     /// The user's state as of now, or of their last arrival if that is later;
@@ -64,16 +64,16 @@ pub(super) fn read(
 /// Scores features that were read already.
 pub(super) fn scored(
     models: &Models,
+    user: &UserId,
     request: &ScoreRequest,
-    as_of: Arrival,
-    known: bool,
+    (as_of, known): (Arrival, bool),
     features: Features,
     metrics: &Metrics,
 ) -> Scored {
     let mut scores = Vec::with_capacity(request.models.len());
     let (mut unserved, mut unscored) = (Vec::new(), Vec::new());
     for &index in &request.models {
-        match models.get(index) {
+        match models.of(index, user) {
             Some(model) => {
                 let timer = metrics.models.score_seconds[index].start_timer();
                 let score = if request.may_wait {

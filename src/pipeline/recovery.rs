@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Profiles;
-use crate::delivery::{Cursors, Token, stored_clock, stored_sequence};
+use crate::delivery::{Cursors, Token, stored_clock, stored_rollout, stored_sequence};
 use crate::engine;
 use crate::engine::event::UserId;
 use crate::engine::firing::Firing;
@@ -13,6 +13,7 @@ use crate::engine::plan::Plan;
 use crate::engine::profile::Profile;
 use crate::engine::time::Timestamp;
 use crate::record::{self, CONTROL_SHARD, Control, Record, VIRTUAL_SHARDS};
+use crate::registry::Rollout;
 use crate::store::{self, LogPosition, Recovery, View};
 
 /// What recovery found, ready to be served.
@@ -35,6 +36,8 @@ pub struct Recovered {
     pub clock: Option<String>,
     /// How far each subscription has come.
     pub cursors: HashMap<String, Token>,
+    /// What is recorded of each model, of those that no definition names any more too.
+    pub rollouts: HashMap<String, Rollout>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("profile of user {user} in the views: {error}")]
     Profile { user: String, error: engine::codec::Error },
+    #[error("what the views hold of {0}")]
+    Rollout(String),
     #[error("log entry at {position}: {error}")]
     Record { position: LogPosition, error: record::Error },
 }
@@ -50,7 +55,10 @@ pub enum Error {
 impl Error {
     /// Whether it is the views that do not read back: they can be made anew from the log.
     pub const fn is_of_the_views(&self) -> bool {
-        matches!(self, Self::Profile { .. } | Self::Store(store::Error::ViewDamaged { .. }))
+        matches!(
+            self,
+            Self::Profile { .. } | Self::Rollout(_) | Self::Store(store::Error::ViewDamaged { .. })
+        )
     }
 }
 
@@ -80,19 +88,26 @@ pub fn recover(plan: &Arc<Plan>, recovery: &Recovery) -> Result<Recovered, Error
         }
         failed.is_none()
     })?;
-    if let Some(error) = failed {
+    if let Some(error) = failed.take() {
         return Err(error);
     }
 
-    let (mut clock, mut cursors) = (None, HashMap::new());
+    let (mut clock, mut cursors, mut rollouts) = (None, HashMap::new(), HashMap::new());
     recovery.for_each_view(View::Control, |key, value| {
         clock = clock.take().or_else(|| stored_clock(key, value));
         cursors.extend(Cursors::stored(key, value));
+        match stored_rollout(key, value).transpose() {
+            Ok(stored) => rollouts.extend(stored),
+            Err(error) => failed = Some(Error::Rollout(error)),
+        }
         if let Some(next) = stored_sequence(key, value) {
             seen(CONTROL_SHARD, next.saturating_sub(1));
         }
-        true
+        failed.is_none()
     })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
 
     let now = Instant::now();
     let mut members = HashSet::new();
@@ -113,6 +128,10 @@ pub fn recover(plan: &Arc<Plan>, recovery: &Recovery) -> Result<Recovered, Error
             }
             Record::Control(Control::Clock { mode }) => {
                 clock = Some(mode);
+                continue;
+            }
+            Record::Control(Control::Moved(next)) => {
+                rollouts.entry(next.model.clone()).or_default().fold(next);
                 continue;
             }
             Record::Control(Control::Definitions { .. } | Control::Models { .. }) => continue,
@@ -148,6 +167,7 @@ pub fn recover(plan: &Arc<Plan>, recovery: &Recovery) -> Result<Recovered, Error
         last_arrival,
         clock,
         cursors,
+        rollouts,
     })
 }
 

@@ -305,8 +305,9 @@ impl Shard {
         self.watch_changed(&user, before);
         let (acceptance, wanted, due) = answer?;
         self.timers.set(&user, due);
-        let scored = wanted
-            .map(|(request, as_of, features)| scored(models, request, as_of, true, features, &self.metrics));
+        let scored = wanted.map(|(request, as_of, features)| {
+            scored(models, &user, request, (as_of, true), features, &self.metrics)
+        });
         self.record(&user, virtual_shard, steps, group);
         Ok(Submitted { acceptance, scored })
     }

@@ -19,6 +19,16 @@ pub enum Error {
     NotAVersion { entry: String },
     #[error("more than {max} versions", max = super::MAX_VERSIONS)]
     TooManyVersions,
+    #[error("there is no version {version}, neither loaded nor in the models' directory")]
+    UnknownVersion { version: u32 },
+    #[error("version {version} is there already, with other content")]
+    VersionTaken { version: u32 },
+    #[error("{file:?} is sent twice, or its parts are not together")]
+    SentTwice { file: String },
+    #[error("more than {max} files", max = super::load::MAX_FILES)]
+    TooManyFiles,
+    #[error("the artifact has more than {max} bytes")]
+    ArtifactTooLarge { max: u64 },
     #[error("no manifest.json: not published, or still being written")]
     NotPublished,
     #[error("{file}: {error}")]

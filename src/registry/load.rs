@@ -26,11 +26,12 @@ const MAX_FOREST_BYTES: u64 = 256 << 20;
 const MAX_GOLDEN_BYTES: u64 = 64 << 20;
 /// Of a file that is only checksummed.
 const MAX_OTHER_BYTES: u64 = 64 << 20;
-const MAX_FILES: usize = 64;
+pub(super) const MAX_FILES: usize = 64;
+const MAX_FILE_NAME: usize = 128;
 const MAX_KNOTS: usize = 100_000;
 
 /// A model that passed every check, with what its artifact says of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     pub model: Arc<Model>,
     pub manifest: Arc<Manifest>,
@@ -172,10 +173,7 @@ fn read_files(dir: &Path, manifest: &Manifest, model_file: &str) -> Result<[Vec<
     }
     let [mut model, mut golden] = [Vec::new(), Vec::new()];
     for (file, expected) in &manifest.files {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if file.is_empty() || file.starts_with('.') || !file.chars().all(plain) {
-            return Err(Error::BadFileName { file: file.clone() });
-        }
+        check_file_name(file)?;
         let content = read_bounded(dir, file, max_bytes(file, model_file))?;
         let found = FileSum::of(&content);
         if found.bytes != expected.bytes {
@@ -197,6 +195,23 @@ fn read_files(dir: &Path, manifest: &Manifest, model_file: &str) -> Result<[Vec<
     Ok([model, golden])
 }
 
+/// A file's name stays within its directory.
+pub(super) fn check_file_name(file: &str) -> Result<(), Error> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if file.is_empty() || file.len() > MAX_FILE_NAME || file.starts_with('.') || !file.chars().all(plain) {
+        return Err(Error::BadFileName { file: file.chars().take(MAX_FILE_NAME).collect() });
+    }
+    Ok(())
+}
+
+/// The most bytes that a file of an artifact may have while its manifest is not known.
+pub(super) fn max_bytes_unread(file: &str) -> u64 {
+    match file {
+        Manifest::FILE => MAX_MANIFEST_BYTES,
+        _ => max_bytes(file, file),
+    }
+}
+
 /// The most bytes that a file of this name may have.
 fn max_bytes(file: &str, model_file: &str) -> u64 {
     match file {
@@ -207,7 +222,7 @@ fn max_bytes(file: &str, model_file: &str) -> u64 {
     }
 }
 
-fn read_bounded(dir: &Path, file: &str, max: u64) -> Result<Vec<u8>, Error> {
+pub(super) fn read_bounded(dir: &Path, file: &str, max: u64) -> Result<Vec<u8>, Error> {
     let path = dir.join(file);
     // Asked before it is opened: opening a pipe would wait for its other end.
     let metadata = path.metadata().map_err(Error::io(file))?;

@@ -187,6 +187,13 @@ impl Manifest {
     pub const FORMAT: &str = "tipoff-model";
     pub const FORMAT_VERSION: u32 = 1;
 
+    /// As `manifest.json` holds it.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        let mut content = serde_json::to_vec_pretty(self).expect("numbers and names always serialise");
+        content.push(b'\n');
+        content
+    }
+
     /// The manifest of an uncalibrated binary model in log-odds, of the model
     /// and the features (by index) of a plan, to be filled in and published.
     pub fn of_binary(plan: &Plan, model: &ModelPlan, features: &[usize]) -> Self {
@@ -275,7 +282,7 @@ enum CalibrationForm {
 }
 
 /// Types with one textual form: `Display` out, `FromStr` in.
-mod text {
+pub(super) mod text {
     use std::fmt::Display;
     use std::str::FromStr;
 

@@ -15,7 +15,7 @@ use crate::model_file::Format;
 use crate::onnx::Networks;
 
 /// The manifest until everything else is verified.
-const DRAFT: &str = "manifest.json.draft";
+pub(super) const DRAFT: &str = "manifest.json.draft";
 
 /// An artifact to be published; format, version and files of the manifest are filled in.
 #[derive(Clone, Debug)]
@@ -61,10 +61,9 @@ pub fn publish(models: &Path, draft: Draft<'_>, plan: &Plan) -> Result<Published
     Ok(Published { loaded: published?, dir })
 }
 
-/// Makes the directory after the newest one; nobody else gets the same.
-fn claim_version(model: &Path) -> Result<(PathBuf, u32), Error> {
+/// The version after the newest one in the model's directory.
+pub(super) fn next_version(model: &Path) -> Result<u32, Error> {
     let file = model.display().to_string();
-    fs::create_dir_all(model).map_err(Error::io(&file))?;
     let mut version = 1;
     for entry in fs::read_dir(model).map_err(Error::io(&file))? {
         let entry = entry.map_err(Error::io(&file))?;
@@ -72,6 +71,13 @@ fn claim_version(model: &Path) -> Result<(PathBuf, u32), Error> {
             version = version.max(taken.saturating_add(1));
         }
     }
+    Ok(version)
+}
+
+/// Makes the directory after the newest one; nobody else gets the same.
+fn claim_version(model: &Path) -> Result<(PathBuf, u32), Error> {
+    fs::create_dir_all(model).map_err(Error::io(&model.display().to_string()))?;
+    let mut version = next_version(model)?;
     loop {
         let dir = model.join(version.to_string());
         match fs::create_dir(&dir) {
@@ -110,9 +116,7 @@ fn write(dir: &Path, version: u32, draft: Draft<'_>, plan: &Plan) -> Result<Load
     for (name, content) in &files {
         write_synced(dir, name, content)?;
     }
-    let mut content = serde_json::to_vec_pretty(&manifest).expect("numbers and names always serialise");
-    content.push(b'\n');
-    write_synced(dir, DRAFT, &content)?;
+    write_synced(dir, DRAFT, &manifest.to_json())?;
     let loaded = load_from(dir, DRAFT, &manifest.name, version, plan, networks)?;
     fs::rename(dir.join(DRAFT), dir.join(Manifest::FILE)).map_err(Error::io(Manifest::FILE))?;
     sync_dir(dir)?;
@@ -122,7 +126,7 @@ fn write(dir: &Path, version: u32, draft: Draft<'_>, plan: &Plan) -> Result<Load
     Ok(loaded)
 }
 
-fn write_synced(dir: &Path, name: &str, content: &[u8]) -> Result<(), Error> {
+pub(super) fn write_synced(dir: &Path, name: &str, content: &[u8]) -> Result<(), Error> {
     let write = || {
         let mut file = File::create_new(dir.join(name))?;
         file.write_all(content)?;
@@ -131,6 +135,6 @@ fn write_synced(dir: &Path, name: &str, content: &[u8]) -> Result<(), Error> {
     write().map_err(Error::io(name))
 }
 
-fn sync_dir(dir: &Path) -> Result<(), Error> {
+pub(super) fn sync_dir(dir: &Path) -> Result<(), Error> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io(&dir.display().to_string()))
 }

@@ -218,32 +218,82 @@ fn a_published_artifact_serves_what_it_was_trained_to_say() {
         [("b", 2.0), ("a", 1.0)]
     );
     let entry = registry.get("buy").expect("a model of the plan");
-    assert_eq!(*entry.stable.expect("served").manifest, *published.loaded.manifest);
+    assert_eq!(*entry.stable().expect("served").manifest, *published.loaded.manifest);
     assert!(registry.get("other").is_none());
 }
 
+/// The next move of `buy`, by a call.
+fn next(registry: &Registry, change: Change) -> Move {
+    Move {
+        model: "buy".into(),
+        number: registry.get("buy").expect("a model of the plan").rollout.n_moves + 1,
+        at: Timestamp::from_millis(0),
+        who: "ada".into(),
+        why: String::new(),
+        change,
+    }
+}
+
+fn aliased(alias: Alias, to: u32) -> Change {
+    let percent = (alias == Alias::Canary).then_some(50.0);
+    Change::Aliased { alias, from: None, to: Some(to), percent }
+}
+
 #[test]
-fn reload_swaps_to_the_newest_valid_version_and_keeps_the_served_one() {
+fn a_move_swaps_and_is_restored_whatever_is_newer() {
+    let models = tempfile::tempdir().expect("folder");
+    publish_good(models.path(), 0.0);
+    let (registry, _, started) = Registry::restore(models.path(), plan(), Networks::default(), &HashMap::new());
+    assert_eq!(started.len(), 1);
+    let before = registry.models();
+    publish_good(models.path(), 0.5);
+    publish_good(models.path(), 1.0);
+    for change in [aliased(Alias::Stable, 2), aliased(Alias::Canary, 3)] {
+        let brought = registry.version("buy", change.versions().1.expect("one")).expect("valid");
+        registry.apply(next(&registry, change), Some(brought));
+    }
+    assert_eq!(before.get(0).expect("still held").version, 1);
+    let versions = |registry: &Registry| {
+        let models = registry.models();
+        let canary = models.canaries[0].as_ref().map(|canary| (canary.model.version, canary.share));
+        let entry = registry.get("buy").expect("a model of the plan");
+        let mut loaded: Vec<u32> = entry.loaded.iter().map(|loaded| loaded.model.version).collect();
+        loaded.sort_unstable();
+        (models.get(0).map(|model| model.version), canary, loaded)
+    };
+    let expected = (Some(2), Some((3, 0.5)), vec![1, 2, 3]);
+    assert_eq!(versions(&registry), expected);
+
+    publish_good(models.path(), 1.5);
+    let recorded =
+        HashMap::from([("buy".to_owned(), (*registry.get("buy").expect("known").rollout).clone())]);
+    let (restored, refused, started) = Registry::restore(models.path(), plan(), Networks::default(), &recorded);
+    assert_eq!((versions(&restored), started.len()), (expected, 0));
+    assert_eq!(refused.len(), 1, "churn has no artifact: {refused:?}");
+
+    // One that should serve and does not load is told, and served by no other.
+    fs::write(models.path().join("buy/2/forest.json"), "{}").expect("write");
+    let (restored, ..) = Registry::restore(models.path(), plan(), Networks::default(), &recorded);
+    assert_eq!(versions(&restored).0, None);
+    assert!(restored.get("buy").expect("known").is_broken());
+}
+
+#[test]
+fn versions_that_nothing_needs_are_let_go_but_for_the_latest() {
     let models = tempfile::tempdir().expect("folder");
     publish_good(models.path(), 0.0);
     let (registry, _) = Registry::open(models.path(), plan(), Networks::default());
-    let before = registry.models();
-    publish_good(models.path(), 0.5);
-    let third = publish_good(models.path(), 1.0).dir;
-    fs::write(third.join("forest.json"), "{}").expect("write");
-
-    let entry = registry.reload("buy").expect("a model of the plan");
-    assert_eq!(entry.stable.expect("served").model.version, 2);
-    assert_eq!(entry.refused.iter().map(|refused| refused.version).collect::<Vec<_>>(), [Some(3)]);
-    assert_eq!(before.get(0).expect("still held").version, 1);
-    assert_eq!(registry.models().get(0).expect("swapped").version, 2);
-
-    // A served version goes on even if it is gone from the disk.
-    fs::remove_dir_all(models.path()).expect("remove");
-    let entry = registry.reload("buy").expect("a model of the plan");
-    assert_eq!(entry.stable.expect("served").model.version, 2);
-    assert!(matches!(*entry.refused[0].reason, Error::NoArtifact));
-    assert!(matches!(registry.reload("other"), Err(Error::UnknownModel { .. })));
+    let mut weak = Vec::new();
+    for version in 2..=6 {
+        let loaded = publish_good(models.path(), f64::from(version)).loaded;
+        weak.push(Arc::downgrade(&loaded.model));
+        registry.apply(next(&registry, Change::Loaded { version }), Some(loaded));
+    }
+    let alive: Vec<bool> = weak.iter().map(|model| model.strong_count() > 0).collect();
+    assert_eq!(alive, [false, false, false, true, true]);
+    registry.apply(next(&registry, Change::Unloaded { version: 6 }), None);
+    assert_eq!(weak[4].strong_count(), 0);
+    assert_eq!(registry.models().get(0).expect("served").version, 1);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::reason::Reason;
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::delivery::{Cursors, Outbox};
+use crate::deploy::Deployer;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, PipelineHandle, ScoreRequest};
 use crate::proto::v1;
@@ -26,6 +27,7 @@ const MAX_REASONS: u32 = 32;
 pub struct Services {
     pub pipeline: PipelineHandle,
     pub registry: Arc<Registry>,
+    pub deployer: Arc<Deployer>,
     pub outbox: Arc<Outbox>,
     pub cursors: Arc<Cursors>,
     pub clock: Arc<Clock>,

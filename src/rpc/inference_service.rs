@@ -30,7 +30,7 @@ use crate::engine::model::Model;
 use crate::pipeline::ScoreRequest;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
-use crate::registry::Stable;
+use crate::registry::Loaded;
 
 /// Rows that are scored where they come in; more go to a thread of their own,
 /// so that other calls go on meanwhile.
@@ -50,18 +50,20 @@ impl Inference {
         Self { context, statistics: Arc::default() }
     }
 
-    /// The artifact that serves a model, if it is of that version; empty is any.
-    fn serving(&self, name: &str, version: &str) -> Result<Stable, Refusal> {
+    /// A loaded version of a model; empty is the one under `stable`.
+    fn serving(&self, name: &str, version: &str) -> Result<Loaded, Refusal> {
         let unknown = |field, message| Refusal::of_field(Reason::ModelUnknown, field, message);
         let Some(entry) = self.context.parts.registry.get(name) else {
             return Err(unknown("model_name", format!("no definition names the model {:?}", shown(name))));
         };
-        match &entry.stable {
-            None => Err(not_loaded(&entry)),
-            Some(stable) if version.is_empty() || version == stable.model.version.to_string() => {
-                Ok(stable.clone())
-            }
-            Some(stable) => Err(unknown("model_version", other_version(shown(version), stable))),
+        let found = match version {
+            "" => entry.stable(),
+            version => entry.loaded.iter().find(|loaded| loaded.model.version.to_string() == version),
+        };
+        match found {
+            Some(found) => Ok(found.clone()),
+            None if version.is_empty() || entry.loaded.is_empty() => Err(not_loaded(&entry)),
+            None => Err(unknown("model_version", other_version(shown(version), &entry))),
         }
     }
 
@@ -153,9 +155,11 @@ impl Inference {
 
     fn statistics(&self, request: &ModelStatisticsRequest) -> Result<ModelStatisticsResponse, Refusal> {
         let models: Vec<Arc<Model>> = if request.name.is_empty() {
-            let mut entries = self.context.parts.registry.list();
-            entries.sort_by(|a, b| a.name.cmp(&b.name));
-            entries.into_iter().filter_map(|entry| Some(entry.stable?.model)).collect()
+            let entries = self.context.parts.registry.list();
+            let loaded = entries.into_iter().flat_map(|entry| entry.loaded);
+            let mut models: Vec<_> = loaded.map(|loaded| loaded.model).collect();
+            models.sort_by(|a, b| (&a.name, b.version).cmp(&(&b.name, a.version)));
+            models
         } else {
             vec![self.serving(&request.name, &request.version)?.model]
         };

@@ -125,6 +125,42 @@ reasons! {
     ModelNotLoaded = "MODEL_NOT_LOADED", Unavailable, retry 5_000 ms;
     /// The model gives no number for these features.
     NotScorable = "NOT_SCORABLE", FailedPrecondition;
+    /// An artifact's file has a name that is no plain file name.
+    FileNameInvalid = "FILE_NAME_INVALID", InvalidArgument;
+    /// An upload does not begin with what is sent, or does so twice, or has a file twice.
+    UploadInvalid = "UPLOAD_INVALID", InvalidArgument;
+    /// An artifact, a file of it or their number is larger than permitted.
+    ModelTooLarge = "MODEL_TOO_LARGE", ResourceExhausted;
+    /// An artifact's manifest or model file cannot be read, or contradicts itself.
+    ModelMalformed = "MODEL_MALFORMED", InvalidArgument;
+    /// A file of an artifact is not what the manifest says, is missing or is not listed.
+    ModelFileWrong = "MODEL_FILE_WRONG", InvalidArgument;
+    /// The manifest is of another model or version.
+    ModelMisplaced = "MODEL_MISPLACED", InvalidArgument;
+    /// A feature is not defined as it was when the model was trained.
+    ModelFeaturesDiffer = "MODEL_FEATURES_DIFFER", FailedPrecondition;
+    /// The label is not defined as it was when the model was trained.
+    ModelLabelDiffers = "MODEL_LABEL_DIFFERS", FailedPrecondition;
+    /// The model does not answer the golden cases as it should.
+    ModelGoldenMismatch = "MODEL_GOLDEN_MISMATCH", FailedPrecondition;
+    /// The version is there already, with other content.
+    ModelVersionTaken = "MODEL_VERSION_TAKEN", AlreadyExists;
+    /// An alias points to the version.
+    ModelInUse = "MODEL_IN_USE", FailedPrecondition;
+    /// No such alias, or it cannot point there, or its percentage is none.
+    AliasInvalid = "ALIAS_INVALID", InvalidArgument;
+    /// The alias points to another version than expected.
+    AliasMoved = "ALIAS_MOVED", Aborted;
+    /// No version served before.
+    NoPreviousVersion = "NO_PREVIOUS_VERSION", FailedPrecondition;
+    /// `who` is missing, or `who` or `why` is too long or has control characters.
+    NoteInvalid = "NOTE_INVALID", InvalidArgument;
+    /// The artifacts' directory cannot be read or written.
+    ModelDirectoryFailed = "MODEL_DIRECTORY_FAILED", Unavailable, retry 5_000 ms;
+    /// Another artifact is on its way in.
+    UploadUnderWay = "UPLOAD_UNDER_WAY", Unavailable, retry 1_000 ms;
+    /// Nothing came of an artifact for too long.
+    UploadStalled = "UPLOAD_STALLED", DeadlineExceeded;
     /// A queue is full.
     Overloaded = "OVERLOADED", ResourceExhausted, retry 500 ms;
     /// More named subscriptions than permitted.

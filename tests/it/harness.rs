@@ -1,7 +1,7 @@
 //! A server under test, and the words tests say to it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use prost_types::Timestamp;
 use tempfile::TempDir;
@@ -181,6 +181,12 @@ pub fn profile_of(id: &str) -> v1::GetProfileRequest {
 
 /// A model of `buys` that says 0.12 below three views and 0.88 from there on.
 pub fn publish_model(directory: &Path) {
+    publish_saying(&directory.join("models"), -2.0);
+}
+
+/// The next version of a model of `buys` under `models`, whose log-odds are
+/// `low` below three views and 2 from there on.
+pub fn publish_saying(models: &Path, low: f64) -> PathBuf {
     let plan = definitions::compile(DEFINITIONS).expect("valid definitions");
     let split = Split {
         input: 0,
@@ -192,7 +198,7 @@ pub fn publish_model(directory: &Path) {
         cover: 4.0,
     };
     let leaf = |value| Node::Leaf(Leaf { value, cover: 2.0 });
-    let tree = Tree::of(vec![Node::Split(split), leaf(-2.0), leaf(2.0)]);
+    let tree = Tree::of(vec![Node::Split(split), leaf(low), leaf(2.0)]);
     let forest = Forest::new(Frame::single(1, 0.0), vec![tree]).expect("a valid forest");
     let golden = [0.0, 3.0].map(|views: f64| {
         let raw = forest.raw(&[views]);
@@ -204,7 +210,7 @@ pub fn publish_model(directory: &Path) {
         golden: &golden,
         extra: BTreeMap::new(),
     };
-    publish(&directory.join("models"), draft, &plan).expect("a good artifact");
+    publish(models, draft, &plan).expect("a good artifact").dir
 }
 
 fn manifest(plan: &Plan) -> Manifest {

@@ -1,6 +1,7 @@
 //! The services, their errors and their streams.
 
 mod access;
+mod deploy;
 mod events;
 mod explain;
 mod inference;

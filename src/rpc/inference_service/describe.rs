@@ -9,7 +9,7 @@ use crate::proto::inference::{
     DataType, ModelConfig, ModelInput, ModelMetadataResponse, ModelOutput, ModelParameter,
     ServerMetadataResponse,
 };
-use crate::registry::Stable;
+use crate::registry::Loaded;
 
 /// Extensions of the protocol by Triton's names, then those of this server's own.
 const EXTENSIONS: [&str; 6] = [
@@ -29,7 +29,7 @@ pub fn server() -> ServerMetadataResponse {
     }
 }
 
-pub fn metadata(stable: &Stable) -> ModelMetadataResponse {
+pub fn metadata(stable: &Loaded) -> ModelMetadataResponse {
     let model = &*stable.model;
     let tensor = |name: &str, width: usize| TensorMetadata {
         name: name.to_owned(),
@@ -46,7 +46,7 @@ pub fn metadata(stable: &Stable) -> ModelMetadataResponse {
 }
 
 /// As Triton describes a model that batches: shapes without the rows.
-pub fn config(stable: &Stable, max_rows: usize) -> ModelConfig {
+pub fn config(stable: &Loaded, max_rows: usize) -> ModelConfig {
     let model = &*stable.model;
     let output = |(name, width, _): (&str, usize, _)| ModelOutput {
         name: name.to_owned(),

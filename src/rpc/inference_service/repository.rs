@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use crate::deploy::Note;
 use crate::proto::inference::repository_index_response::ModelIndex;
 use crate::proto::inference::{
     ModelRepositoryParameter, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelLoadRequest,
 };
-use crate::record::Control;
-use crate::registry::{self, Entry};
+use crate::registry::Entry;
 use crate::rpc::context::Context;
 use crate::rpc::error::Refusal;
 use crate::rpc::model_service::not_loaded;
 use crate::rpc::reason::Reason;
 
-/// Every model with the version that serves it, and the versions that were refused.
+/// Every model with the versions that are loaded, and the versions that were refused.
 pub fn index(
     request: &RepositoryIndexRequest,
     mut entries: Vec<Entry>,
@@ -36,8 +36,10 @@ fn of_entry(entry: &Entry) -> Vec<ModelIndex> {
     };
     let refused = entry.refused.iter();
     let refused = refused.map(|refused| model(refused.version, UNAVAILABLE, refused.reason.to_string()));
-    let serving = entry.stable.iter().map(|stable| model(Some(stable.model.version), READY, String::new()));
-    refused.chain(serving).collect()
+    let mut loaded: Vec<u32> = entry.loaded.iter().map(|loaded| loaded.model.version).collect();
+    loaded.sort_unstable_by(|a, b| b.cmp(a));
+    let loaded = loaded.into_iter().map(|version| model(Some(version), READY, String::new()));
+    refused.chain(loaded).collect()
 }
 
 /// Loads the newest valid version from the models directory; the one before
@@ -45,35 +47,17 @@ fn of_entry(entry: &Entry) -> Vec<ModelIndex> {
 pub async fn load(context: &Context, request: RepositoryModelLoadRequest) -> Result<(), Refusal> {
     check_repository(&request.repository_name)?;
     check_parameters(&request.parameters)?;
-    let parts = &context.parts;
-    let name = request.model_name;
-    let before = parts.registry.get(&name).and_then(|entry| Some(entry.stable?.model.version));
-    let registry = parts.registry.clone();
-    let of_model = name.clone();
-    let entry = match tokio::task::spawn_blocking(move || registry.reload(&of_model)).await {
-        Ok(Ok(entry)) => entry,
-        Ok(Err(error @ registry::Error::UnknownModel { .. })) => {
-            return Err(Refusal::of_field(Reason::ModelUnknown, "model_name", error));
-        }
-        Ok(Err(error)) => return Err(Refusal::of_field(Reason::ModelNotLoaded, "model_name", error)),
+    let (deployer, name) = (context.parts.deployer.clone(), request.model_name);
+    let note = Note { who: "inference protocol".to_owned(), why: "RepositoryModelLoad".to_owned() };
+    match tokio::task::spawn_blocking(move || deployer.serve_newest(&name, note)).await {
+        Ok(Ok(entry)) if entry.stable().is_some() && entry.refused.is_empty() => Ok(()),
+        Ok(Ok(entry)) => Err(not_loaded(&entry)),
+        Ok(Err(error)) => Err(Refusal::from(error).at("model_name")),
         Err(panicked) => {
-            tracing::error!(error = %panicked, model = name, "loading a model failed");
-            return Err(Refusal::new(Reason::Internal, "loading the model failed"));
+            tracing::error!(error = %panicked, "loading a model failed");
+            Err(Refusal::new(Reason::Internal, "loading the model failed"))
         }
-    };
-    if let Some(stable) = &entry.stable
-        && before != Some(stable.model.version)
-    {
-        let version = stable.model.version;
-        parts.metrics.models.serving(&name, before, version);
-        tracing::info!(model = name, version, "model loaded");
-        let serving = parts.registry.list().into_iter();
-        let serving =
-            serving.filter_map(|entry| Some((entry.name.to_string(), entry.stable?.model.version))).collect();
-        let recorded = parts.cursors.record(&[Control::Models { serving }]).await;
-        recorded.map_err(|error| Refusal::new(Reason::StoreFailed, error))?;
     }
-    if entry.stable.is_none() || !entry.refused.is_empty() { Err(not_loaded(&entry)) } else { Ok(()) }
 }
 
 /// There is one repository, and it has no name.
