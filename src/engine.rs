@@ -219,13 +219,7 @@ impl Engine<'_> {
                 TriggerKind::Score { model, .. } => {
                     if let Some(score) = scores.iter().find(|score| score.model == *model) {
                         outcomes.extend(trigger::decide_score(
-                            trigger,
-                            index,
-                            profile,
-                            user,
-                            score.value(),
-                            occurrence,
-                            &context,
+                            trigger, index, profile, user, score, occurrence, &context,
                         ));
                     }
                 }
@@ -280,6 +274,7 @@ pub fn fold_decision(plan: &Plan, profile: &mut Profile, decision: &Decision) {
     for score in &decision.scores {
         if let Some(state) = profile.models.get_mut(score.model) {
             state.last_score = score.value();
+            state.version = score.version;
         }
     }
     if decision.cause == Cause::Timers {

@@ -60,6 +60,9 @@ pub enum Action {
     },
     /// The score went back over the exit threshold.
     Rearmed,
+    /// The first score by another version of the model is beyond the threshold:
+    /// as if fired, without a firing.
+    Baselined,
 }
 
 /// The gates a firing passes, in order.

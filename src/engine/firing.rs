@@ -35,7 +35,7 @@ impl Decision {
             let (id, variant, held_out) = match &outcome.action {
                 Action::Fired { id, variant } => (*id, variant.clone(), false),
                 Action::HeldOut { id } => (*id, None, true),
-                Action::Suppressed { .. } | Action::Rearmed => return None,
+                Action::Suppressed { .. } | Action::Rearmed | Action::Baselined => return None,
             };
             let trigger = plan.triggers.iter().find(|trigger| trigger.name == outcome.trigger)?;
             let model = match trigger.kind {

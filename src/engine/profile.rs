@@ -44,6 +44,8 @@ pub struct Profile {
 pub struct ModelState {
     /// The last score's first output; NaN if there is none.
     pub last_score: f64,
+    /// The version that said it; 0 if there is none.
+    pub version: u32,
     pub next_rescore: Option<Timestamp>,
 }
 
@@ -54,7 +56,11 @@ impl Profile {
             sessions: Sessions::default(),
             session_due: None,
             traits: Traits::default(),
-            models: vec![ModelState { last_score: f64::NAN, next_rescore: None }; plan.models.len()].into(),
+            models: vec![
+                ModelState { last_score: f64::NAN, version: 0, next_rescore: None };
+                plan.models.len()
+            ]
+            .into(),
             triggers: vec![TriggerState::default(); plan.triggers.len()].into(),
             firings: Box::default(),
             seen: SeenUids::default(),

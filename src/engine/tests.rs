@@ -4,6 +4,7 @@ mod bounds;
 mod packing;
 mod provenance;
 mod sessions;
+mod swaps;
 
 use std::sync::Arc;
 
@@ -743,7 +744,10 @@ fn timers_due_by_an_arrival_run_before_it() {
 
 /// A scorer that reads its score from the first feature.
 #[derive(Debug)]
-struct Echo;
+struct Echo {
+    /// Added to it.
+    shift: f64,
+}
 
 impl model::Scorer for Echo {
     fn n_inputs(&self) -> usize {
@@ -755,12 +759,25 @@ impl model::Scorer for Echo {
     }
 
     fn score(&self, row: &[f64], raw: &mut [f64]) {
-        raw[0] = row[0];
+        raw[0] = row[0] + self.shift;
     }
 
     fn contributions(&self, row: &[f64], _output: usize) -> Option<Vec<f64>> {
         Some(vec![row[0], 0.0])
     }
+}
+
+fn echo(version: u32, shift: f64) -> Arc<model::Model> {
+    Arc::new(model::Model {
+        name: text("echo"),
+        version,
+        inputs: vec![0],
+        input_names: vec![text("last")],
+        outputs: vec![model::Output { name: text("p"), kind: model::OutputKind::Probability }],
+        link: model::Link::Identity,
+        calibration: calibration::Calibration::None,
+        scorer: Box::new(Echo { shift }),
+    })
 }
 
 fn crossing(cooldown: Millis, falling: bool) -> Rig {
@@ -795,16 +812,7 @@ fn crossing(cooldown: Millis, falling: bool) -> Rig {
         rescore_every: None,
     });
     let mut rig = Rig::new(plan);
-    rig.models.serving.push(Some(Arc::new(model::Model {
-        name: text("echo"),
-        version: 3,
-        inputs: vec![0],
-        input_names: vec![text("last")],
-        outputs: vec![model::Output { name: text("p"), kind: model::OutputKind::Value }],
-        link: model::Link::Identity,
-        calibration: calibration::Calibration::None,
-        scorer: Box::new(Echo),
-    })));
+    rig.models.serving.push(Some(echo(3, 0.0)));
     rig.profile = Profile::new(&rig.plan);
     rig
 }
@@ -825,6 +833,7 @@ fn actions(rig: &mut Rig, scores: &[f64]) -> Vec<&'static str> {
                 Action::HeldOut { .. } => "held out",
                 Action::Suppressed { gate } => gate.name(),
                 Action::Rearmed => "rearmed",
+                Action::Baselined => "baselined",
             },
             _ => "several",
         })

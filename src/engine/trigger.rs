@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::decision::{Action, FiringId, Gate, Outcome};
 use super::event::{EventUid, UserId};
 use super::experiment;
-use super::model::Models;
+use super::model::{Models, Score};
 use super::plan::{CapPlan, OnRepeat, Plan, Scope, TriggerKind, TriggerPlan};
 use super::profile::Profile;
 use super::time::{Millis, Timestamp};
@@ -26,7 +26,8 @@ const N_REASONS: usize = 3;
 /// One trigger's state for one user.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TriggerState {
-    /// Score triggers: fired, and not yet back over the exit threshold.
+    /// Score triggers: fired, or beyond the threshold by a swap of models, and
+    /// not yet back over the exit threshold.
     pub fired: bool,
     /// The gate that last stopped it; a score trigger's standing suppression is recorded once.
     pub suppressed_by: Option<Gate>,
@@ -126,22 +127,25 @@ fn is_open(arming: (Timestamp, EventUid), answered: Option<(Timestamp, EventUid)
 }
 
 /// What a score trigger does at a new score; none if nothing changes.
+///
+/// The first score of a user by another version of the model than the last one
+/// fires nobody: that it is beyond the threshold may be the shift between the
+/// versions, and no crossing.
 pub fn decide_score(
     trigger: &TriggerPlan,
     index: usize,
     profile: &Profile,
     user: &UserId,
-    score: f64,
+    score: &Score,
     occurrence: EventUid,
     context: &Context<'_>,
 ) -> Option<Outcome> {
     let TriggerKind::Score { model, fire_at, rearm_at, falling } = &trigger.kind else { return None };
-    let state = &profile.triggers[index];
-    let (crossed, back) = if *falling {
-        (score <= *fire_at, score > *rearm_at)
-    } else {
-        (score >= *fire_at, score < *rearm_at)
-    };
+    let (state, before) = (&profile.triggers[index], &profile.models[*model]);
+    let is_by_another = before.version != 0 && before.version != score.version;
+    let score = score.value();
+    let crosses = |score: f64| if *falling { score <= *fire_at } else { score >= *fire_at };
+    let back = if *falling { score > *rearm_at } else { score < *rearm_at };
     let outcome = |action, reasons| Outcome {
         trigger: trigger.name.clone(),
         key: None,
@@ -152,8 +156,13 @@ pub fn decide_score(
     if back {
         return (state.fired || state.suppressed_by.is_some()).then(|| outcome(Action::Rearmed, Vec::new()));
     }
-    if state.fired || !crossed {
+    if state.fired || !crosses(score) {
         return None;
+    }
+    if is_by_another {
+        // Who waits at a gate had crossed by the version before as well, and goes on waiting.
+        let waits = state.suppressed_by.is_some() && crosses(before.last_score);
+        return (!waits).then(|| outcome(Action::Baselined, Vec::new()));
     }
     match first_closed_gate(trigger, index, profile, context) {
         Some(gate) if state.suppressed_by == Some(gate) => None,
@@ -218,6 +227,10 @@ pub fn fold_outcome(state: &mut TriggerState, outcome: &Outcome, now: Timestamp,
             state.held_out.get_or_insert(matches!(outcome.action, Action::HeldOut { .. }));
         }
         Action::Suppressed { gate } => state.suppressed_by = Some(*gate),
+        Action::Baselined => {
+            state.fired = is_score;
+            state.suppressed_by = None;
+        }
         Action::Rearmed => {
             state.fired = false;
             state.suppressed_by = None;

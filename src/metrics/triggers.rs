@@ -18,6 +18,7 @@ pub struct Triggers {
 struct Trigger {
     fired: IntCounter,
     held_out: IntCounter,
+    baselined: IntCounter,
     /// By [`Gate`].
     suppressed: Vec<IntCounter>,
 }
@@ -34,6 +35,11 @@ impl Triggers {
             "Firings recorded and not delivered, for the holdout, by trigger.",
             &["trigger"],
         )?;
+        let baselined = register.counters(
+            "tipoff_baselined_total",
+            "Users whom a change of the model's version put beyond the threshold, who did not fire, by trigger.",
+            &["trigger"],
+        )?;
         let suppressed = register.counters(
             "tipoff_suppressions_total",
             "Decisions not to fire, by trigger and the gate that stopped it.",
@@ -42,6 +48,7 @@ impl Triggers {
         let by_trigger = plan.triggers.iter().map(|trigger| Trigger {
             fired: fired.with_label_values(&[&*trigger.name]),
             held_out: held_out.with_label_values(&[&*trigger.name]),
+            baselined: baselined.with_label_values(&[&*trigger.name]),
             suppressed: Gate::ALL
                 .iter()
                 .map(|gate| suppressed.with_label_values(&[&*trigger.name, gate.name()]))
@@ -68,6 +75,7 @@ impl Triggers {
             Action::Fired { .. } => counters.fired.inc(),
             Action::HeldOut { .. } => counters.held_out.inc(),
             Action::Suppressed { gate } => counters.suppressed[*gate as usize].inc(),
+            Action::Baselined => counters.baselined.inc(),
             Action::Rearmed => {}
         }
     }

@@ -10,9 +10,9 @@ use crate::engine::session::{Forgotten, Session, Sessions};
 use crate::engine::time::{Arrival, Timestamp};
 use crate::engine::trigger::{Arming, TriggerState};
 
-/// 5: times as differences, numbers without their zeros. Views of another
+/// 6: the version of each model's last score. Views of another
 /// version are rebuilt from the log.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 
 /// What a trigger's state has, by bit.
 mod has {
@@ -48,6 +48,7 @@ pub fn encode_profile(plan: &Plan, profile: &Profile) -> Vec<u8> {
     out.option(profile.session_due, |out, due| out.time_after(last, due));
     out.list(profile.models.iter(), |out, model| {
         out.compact_f64(model.last_score);
+        out.varint(u64::from(model.version));
         out.option(model.next_rescore, |out, due| out.time_after(last, due));
     });
     out.list(profile.triggers.iter(), |out, trigger| write_trigger(out, trigger, last));
@@ -90,6 +91,8 @@ pub fn decode_profile(plan: &Plan, bytes: &[u8]) -> Result<Profile, Error> {
         from.list("models", |from| {
             Ok(ModelState {
                 last_score: from.compact_f64("last score")?,
+                version: u32::try_from(from.varint("model version")?)
+                    .map_err(|_| from.invalid("model version"))?,
                 next_rescore: from.option("re-score", |from| from.time_after(last, "re-score"))?,
             })
         })?,

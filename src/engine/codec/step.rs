@@ -9,7 +9,8 @@ use crate::engine::plan::Plan;
 use crate::engine::time::Arrival;
 use crate::engine::vector::Vector;
 
-const VERSION: u8 = 1;
+/// 2: triggers may be baselined.
+const VERSION: u8 = 2;
 
 /// Appends the bytes of one step of `user`, decided under `plan`.
 pub fn encode_step(plan: &Plan, user: &UserId, step: &Step, bytes: &mut Vec<u8>) {
@@ -144,6 +145,7 @@ fn write_outcome(out: &mut Writer, outcome: &Outcome) {
             write_gate(out, *gate);
         }
         Action::Rearmed => out.u8(3),
+        Action::Baselined => out.u8(4),
     }
     out.option(outcome.score, Writer::f64);
     write_reasons(out, &outcome.reasons);
@@ -161,6 +163,7 @@ fn read_outcome(from: &mut Reader<'_>) -> Result<Outcome, Error> {
             1 => Action::HeldOut { id: FiringId(from.u128("firing id")?) },
             2 => Action::Suppressed { gate: read_gate(from)? },
             3 => Action::Rearmed,
+            4 => Action::Baselined,
             _ => return Err(from.invalid("action")),
         },
         score: from.option("score", |from| from.f64("score"))?,
