@@ -133,8 +133,11 @@ impl App {
         let transport = rpc::Transport::build(&config)?;
         metrics.store.opened(config.store.durability.name());
 
+        // A store that is there may say what is to serve; if none is, broken models leave none.
+        let is_new = !config.store.directory.exists();
+        let models = is_new.then(|| open_registry(&config, &plan, &HashMap::new())).transpose()?;
         let (store, recovery) = open_store(&config, &metrics)?;
-        let parts = Start { config, plan, lookups, transport, metrics, store };
+        let parts = Start { config, plan, lookups, transport, models, metrics, store };
         let store = parts.store.clone();
         let started = parts.start(recovery).await;
         match &started {
@@ -222,17 +225,22 @@ struct Start {
     plan: Arc<Plan>,
     lookups: Arc<ArcSwap<Vec<Lookup>>>,
     transport: rpc::Transport,
+    /// What serves, if the store is new.
+    models: Option<(Registry, Vec<Move>)>,
     metrics: Arc<Metrics>,
     store: Arc<Store>,
 }
 
 impl Start {
     async fn start(self, recovery: Recovery) -> Result<App, Error> {
-        let Self { config, plan, lookups, transport, metrics, store } = self;
+        let Self { config, plan, lookups, transport, models, metrics, store } = self;
         let (mut recovered, recovery) = recover(&config, &plan, &store, recovery)?;
         check_clock(&config, recovered.clock.take())?;
         let mut rollouts = std::mem::take(&mut recovered.rollouts);
-        let (registry, moves) = open_registry(&config, &plan, &rollouts)?;
+        let (registry, moves) = match models {
+            Some(models) => models,
+            None => open_registry(&config, &plan, &rollouts)?,
+        };
         registry.remove_leftovers();
         let registry = Arc::new(registry);
         let committed = Arc::new(CommittedEnd::new(recovery.log_end()));

@@ -10,6 +10,7 @@
 mod load;
 mod model;
 mod server;
+mod swap;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -61,6 +62,9 @@ pub struct Args {
     /// PEM file of the certificate authority to trust with https://
     #[arg(long, value_name = "FILE", requires = "address")]
     ca_file: Option<PathBuf>,
+    /// Also measure latency while a model of 1,000 trees is deployed again and again
+    #[arg(long, conflicts_with = "address")]
+    swap: bool,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -77,8 +81,10 @@ struct Report {
     durability: Option<String>,
     users: u32,
     /// Trees and leaves of each model that serves.
-    models: Option<&'static str>,
+    models: Option<String>,
     open_loop: OpenLoop,
+    /// The same load, meanwhile a model is deployed; none unless asked for.
+    swaps: Option<swap::Swaps>,
     closed_loop: ClosedLoop,
     /// Of the server at the end.
     resident_mib: Option<f64>,
@@ -158,7 +164,7 @@ async fn measure(args: &Args) -> Result<Report> {
     let connect = Connect { address, token_file: args.token_file.clone(), ca_file: args.ca_file.clone() };
     let client = connect.connect().await?;
     let cpu_seconds = || own.as_ref().and_then(BenchServer::cpu_seconds);
-    let bar = progress_bar(WARM_UP + duration * 2);
+    let bar = progress_bar(WARM_UP + duration * if args.swap { 3 } else { 2 });
 
     let mut load = Load::new(client, users, seed);
     bar.set_message("warming up");
@@ -179,6 +185,17 @@ async fn measure(args: &Args) -> Result<Report> {
         ingest_acknowledgement_ms: Percentiles::of(&ingested.latency),
         score_ms: Percentiles::of(&scored.latency),
         cpu_seconds_per_second: used(before, cpu_seconds()).map(|cpu| cpu / seconds),
+    };
+
+    let swaps = match &own {
+        Some(server) if args.swap => {
+            bar.set_message("latency while a model is swapped");
+            let client = connect.connect().await?.models;
+            let steady_ms = open_loop.score_ms.as_ref().map(|score| score.p99);
+            let under_load = load.open_loop(duration, rate, score_rate, &bar);
+            Some(swap::measure(client, &server.artifact()?, under_load, steady_ms).await?)
+        }
+        _ => None,
     };
 
     bar.set_message("throughput");
@@ -203,8 +220,12 @@ async fn measure(args: &Args) -> Result<Report> {
         address: args.address.clone(),
         durability: own.as_ref().map(|_| args.durability.clone()),
         users,
-        models: own.as_ref().map(|_| model::DESCRIPTION),
+        models: own.as_ref().map(|_| match args.swap {
+            false => model::ORDINARY.to_string(),
+            true => format!("{}; the first {}", model::ORDINARY, model::LARGE),
+        }),
         open_loop,
+        swaps,
         closed_loop,
         resident_mib: own.as_ref().and_then(BenchServer::resident_mib),
     };
@@ -225,10 +246,13 @@ impl Report {
             None => println!(
                 "  durability {}, {users} users, models: {}",
                 self.durability.as_deref().unwrap_or_default(),
-                self.models.unwrap_or_default()
+                self.models.as_deref().unwrap_or_default()
             ),
         }
         open_loop.print();
+        if let Some(swaps) = &self.swaps {
+            swaps.print();
+        }
         closed_loop.print();
         if let Some(mib) = self.resident_mib {
             println!("\nserver memory       {mib:.0} MiB");

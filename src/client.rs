@@ -1,6 +1,8 @@
 //! An ordinary gRPC client of the server: what the client commands, the demo
 //! and the load generator use.
 
+pub mod artifact;
+
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,6 +52,7 @@ pub struct Connect {
 
 pub type Transport = InterceptedService<Channel, Bearer>;
 pub type Events = EventServiceClient<Transport>;
+pub type Models = ModelServiceClient<Transport>;
 
 /// Connected clients of every service.
 #[derive(Clone, Debug)]
@@ -58,7 +61,7 @@ pub struct Client {
     pub scoring: ScoringServiceClient<Transport>,
     pub profiles: ProfileServiceClient<Transport>,
     pub triggers: TriggerServiceClient<Transport>,
-    pub models: ModelServiceClient<Transport>,
+    pub models: Models,
 }
 
 /// A named subscription. Firings are acknowledged in bunches, once the next

@@ -25,10 +25,11 @@ pub struct Deployer {
 
 /// An artifact on its way in: none other is, until this is dropped.
 pub struct Incoming<'a> {
+    /// Before the files: once they have gone, the next may begin.
+    _uploading: MutexGuard<'a, ()>,
     deployer: &'a Deployer,
     upload: Upload,
     note: Note,
-    _uploading: MutexGuard<'a, ()>,
 }
 
 /// Who does something and why, as they say.
@@ -103,7 +104,7 @@ impl Deployer {
             Err(TryLockError::WouldBlock) => return Err(Error::UploadUnderWay),
         };
         let upload = self.registry.begin_upload(model, version, self.max_bytes)?;
-        Ok(Incoming { deployer: self, upload, note, _uploading: uploading })
+        Ok(Incoming { _uploading: uploading, deployer: self, upload, note })
     }
 
     /// Lets a version go that no alias points to.
@@ -241,7 +242,7 @@ impl Incoming<'_> {
 
     /// Verifies what was sent, records it, and puts it in its place and into memory.
     pub fn finish(self) -> Result<Loaded, Error> {
-        let Self { deployer, upload, note, _uploading } = self;
+        let Self { _uploading, deployer, upload, note } = self;
         let verified = deployer.registry.verify(upload)?;
         let version = verified.loaded.model.version;
         let _changing = deployer.lock();

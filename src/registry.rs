@@ -344,11 +344,7 @@ fn newest(source: Source<'_>, name: &Arc<str>, mut rollout: Rollout) -> (Entry, 
 
 /// Tries the versions from the newest down to the one after `floor`; gives
 /// those that were refused too.
-fn find_newest(
-    source: Source<'_>,
-    name: &Arc<str>,
-    floor: Option<u32>,
-) -> (Option<Loaded>, Vec<Refused>) {
+fn find_newest(source: Source<'_>, name: &Arc<str>, floor: Option<u32>) -> (Option<Loaded>, Vec<Refused>) {
     let mut all_refused = Vec::new();
     let mut refuse = |version, reason| all_refused.push(refused(name, version, reason));
     let (versions, strays) = match versions(&source.dir.join(&**name), name) {

@@ -2,6 +2,7 @@
 //! they say means nothing; what they cost does.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -14,21 +15,35 @@ use crate::engine::plan::Plan;
 use crate::engine::vector::Slot;
 use crate::registry::{Content, Draft, Golden, Manifest, publish};
 
-const N_TREES: usize = 100;
-const N_LEAVES: usize = 31;
-pub const DESCRIPTION: &str = "100 random trees of 31 leaves each";
+/// Trees of a model, and leaves of a tree.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    n_trees: usize,
+    n_leaves: usize,
+}
 
-/// Publishes an artifact for every model of the plan.
-pub fn publish_all(models: &Path, plan: &Plan, seed: u64) -> Result<()> {
+pub const ORDINARY: Size = Size { n_trees: 100, n_leaves: 31 };
+/// Of the model that is swapped.
+pub const LARGE: Size = Size { n_trees: 1_000, n_leaves: 255 };
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} random trees of {} leaves each", self.n_trees, self.n_leaves)
+    }
+}
+
+/// Publishes an artifact for every model of the plan; `first` is the size of the first.
+pub fn publish_all(models: &Path, plan: &Plan, first: Size, seed: u64) -> Result<()> {
     let mut dice = ChaCha8Rng::seed_from_u64(seed);
-    for model in &plan.models {
+    for (index, model) in plan.models.iter().enumerate() {
+        let Size { n_trees, n_leaves } = if index == 0 { first } else { ORDINARY };
         let features: Vec<usize> = model
             .features
             .iter()
             .copied()
             .filter(|&feature| matches!(plan.features[feature].slot, Slot::Number(_)))
             .collect();
-        let trees = (0..N_TREES).map(|_| tree(features.len(), &mut dice)).collect();
+        let trees = (0..n_trees).map(|_| tree(features.len(), n_leaves, &mut dice)).collect();
         let forest =
             Forest::new(Frame::single(features.len(), 0.0), trees).context("the random trees are valid")?;
         let golden: Vec<Golden> = [f64::NAN, 0.0, 10.0]
@@ -47,10 +62,10 @@ pub fn publish_all(models: &Path, plan: &Plan, seed: u64) -> Result<()> {
 }
 
 /// Splits a random leaf until there are enough.
-fn tree(n_inputs: usize, dice: &mut ChaCha8Rng) -> Tree {
+fn tree(n_inputs: usize, n_leaves: usize, dice: &mut ChaCha8Rng) -> Tree {
     let leaf = |dice: &mut ChaCha8Rng| Node::Leaf(Leaf { value: dice.random_range(-0.1..0.1), cover: 1.0 });
     let (mut nodes, mut leaves) = (vec![leaf(dice)], vec![0]);
-    while leaves.len() < N_LEAVES {
+    while leaves.len() < n_leaves {
         let at = leaves.swap_remove(dice.random_range(0..leaves.len()));
         let (left, right) = (nodes.len(), nodes.len() + 1);
         nodes.extend([leaf(dice), leaf(dice)]);

@@ -22,7 +22,9 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct BenchServer {
     child: Child,
     grpc: String,
-    _directory: TempDir,
+    /// The first model of the definitions.
+    swapped: Option<String>,
+    directory: TempDir,
 }
 
 impl BenchServer {
@@ -36,11 +38,10 @@ impl BenchServer {
                 path("definitions.toml")
             }
         };
-        model::publish_all(
-            &path("models"),
-            &definitions::load(&definitions_file).map_err(usage)?,
-            args.seed,
-        )?;
+        let plan = definitions::load(&definitions_file).map_err(usage)?;
+        let first = if args.swap { model::LARGE } else { model::ORDINARY };
+        model::publish_all(&path("models"), &plan, first, args.seed)?;
+        let swapped = plan.models.first().map(|model| model.name.to_string());
         let setting = |key: &str, value: PathBuf| format!("{key}={}", value.display());
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", "--drain-on-stdin-eof"])
@@ -56,7 +57,7 @@ impl BenchServer {
             .context("cannot start the server")?;
         let lines = BufReader::new(child.stderr.take().context("the server has no log")?).lines();
         match grpc_address(lines) {
-            Ok(grpc) => Ok(Self { child, grpc, _directory: directory }),
+            Ok(grpc) => Ok(Self { child, grpc, swapped, directory }),
             Err(error) => {
                 // It is on its way out, or of no use.
                 let _ = child.kill();
@@ -68,6 +69,12 @@ impl BenchServer {
 
     pub fn address(&self) -> String {
         format!("http://{}", self.grpc)
+    }
+
+    /// The folder of the first model's artifact.
+    pub fn artifact(&self) -> Result<PathBuf> {
+        let name = self.swapped.as_ref().context("the definitions have no model to swap")?;
+        Ok(self.directory.path().join("models").join(name).join("1"))
     }
 
     /// CPU time of the process so far; none where the system does not tell.

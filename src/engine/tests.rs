@@ -773,7 +773,7 @@ fn echo(version: u32, shift: f64) -> Arc<model::Model> {
         version,
         inputs: vec![0],
         input_names: vec![text("last")],
-        outputs: vec![model::Output { name: text("p"), kind: model::OutputKind::Probability }],
+        outputs: vec![model::Output { name: text("p"), kind: model::OutputKind::Value }],
         link: model::Link::Identity,
         calibration: calibration::Calibration::None,
         scorer: Box::new(Echo { shift }),

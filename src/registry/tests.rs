@@ -243,7 +243,8 @@ fn aliased(alias: Alias, to: u32) -> Change {
 fn a_move_swaps_and_is_restored_whatever_is_newer() {
     let models = tempfile::tempdir().expect("folder");
     publish_good(models.path(), 0.0);
-    let (registry, _, started) = Registry::restore(models.path(), plan(), Networks::default(), &HashMap::new());
+    let (registry, _, started) =
+        Registry::restore(models.path(), plan(), Networks::default(), &HashMap::new());
     assert_eq!(started.len(), 1);
     let before = registry.models();
     publish_good(models.path(), 0.5);
@@ -267,7 +268,8 @@ fn a_move_swaps_and_is_restored_whatever_is_newer() {
     publish_good(models.path(), 1.5);
     let recorded =
         HashMap::from([("buy".to_owned(), (*registry.get("buy").expect("known").rollout).clone())]);
-    let (restored, refused, started) = Registry::restore(models.path(), plan(), Networks::default(), &recorded);
+    let (restored, refused, started) =
+        Registry::restore(models.path(), plan(), Networks::default(), &recorded);
     assert_eq!((versions(&restored), started.len()), (expected, 0));
     assert_eq!(refused.len(), 1, "churn has no artifact: {refused:?}");
 

@@ -117,6 +117,9 @@ impl Upload {
         if let Some(file) = files.iter().find(|file| *file != DRAFT && !manifest.files.contains_key(*file)) {
             return Err(Error::NotListed { file: file.clone() });
         }
+        if let Some(file) = manifest.files.keys().find(|file| !files.contains(*file)) {
+            return Err(Error::NotSent { file: file.clone() });
+        }
         let version = match version {
             Some(version) => version,
             None => {

@@ -143,6 +143,8 @@ reasons! {
     ModelLabelDiffers = "MODEL_LABEL_DIFFERS", FailedPrecondition;
     /// The model does not answer the golden cases as it should.
     ModelGoldenMismatch = "MODEL_GOLDEN_MISMATCH", FailedPrecondition;
+    /// The library that would run the model is not there, or cannot be used.
+    ModelRuntimeMissing = "MODEL_RUNTIME_MISSING", FailedPrecondition;
     /// The version is there already, with other content.
     ModelVersionTaken = "MODEL_VERSION_TAKEN", AlreadyExists;
     /// An alias points to the version.

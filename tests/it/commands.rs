@@ -12,7 +12,7 @@ use tipoff::proto::v1::trigger_service_server::{TriggerService, TriggerServiceSe
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
-use crate::harness::{TestServer, event};
+use crate::harness::{TestServer, event, publish_saying};
 
 /// Runs `tipoff` against the server; the arguments come before `--address`.
 async fn tipoff(server: &TestServer, args: &[&str]) -> Output {
@@ -450,4 +450,57 @@ fn a_reader_that_leaves_ends_the_command_in_silence() {
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("it ends");
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(141), ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_deployed_and_rolled_back_and_the_history_says_who() {
+    let server = TestServer::start(&[]).await;
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    publish_saying(elsewhere.path(), -2.0);
+    let artifact = publish_saying(elsewhere.path(), 0.5);
+    let artifact = artifact.to_str().expect("UTF-8");
+    let as_ada = ["--who", "ada", "--why", "new data"];
+
+    let output = tipoff(&server, &[&["model", "deploy", artifact][..], &as_ada].concat()).await;
+    assert!(output.status.success(), "{output:?}");
+    let expected = "buys v2 is loaded and verified\nstable v1 -> v2\nback: tipoff model rollback buys\n";
+    assert_eq!(stdout(&output), expected);
+    let again = tipoff(&server, &["model", "alias", "buys", "stable", "2", "--who", "ada"]).await;
+    assert_eq!(stdout(&again), "buys: stable points to v2 already\n");
+    let late = ["model", "alias", "buys", "stable", "1", "--expect", "1", "--who", "ada"];
+    let late = tipoff(&server, &late).await;
+    assert_eq!((late.status.code(), late.stdout.len()), (Some(1), 0));
+    assert!(stderr(&late).contains("stable points to version 2, not to version 1 (ALIAS_MOVED)"), "{late:?}");
+    let back = tipoff(&server, &["model", "rollback", "buys", "--who", "bob"]).await;
+    assert_eq!(stdout(&back), "buys: stable v2 -> v1, rolled back\n");
+    let canary =
+        ["model", "deploy", artifact, "--alias", "canary", "--percent", "5", "--who", "ada", "--json"];
+    let moved = json_of(&tipoff(&server, &canary).await);
+    assert_eq!((&moved["version"], &moved["move"]["percent"]), (&json!(2), &json!(5.0)));
+    let unload = tipoff(&server, &["model", "unload", "buys", "2", "--who", "ada"]).await;
+    assert!(stderr(&unload).contains("canary points to version 2 (MODEL_IN_USE)"), "{unload:?}");
+
+    let history = stdout(&tipoff(&server, &["model", "history", "buys"]).await);
+    let lines: Vec<&str> = history.lines().collect();
+    assert_eq!(lines.len(), 5, "{history}");
+    assert!(
+        lines[0].contains("canary nothing -> v2 for 5 % of users") && lines[0].ends_with("ada"),
+        "{history}"
+    );
+    assert!(lines[1].contains("stable v2 -> v1, rolled back") && lines[1].ends_with("bob"), "{history}");
+    assert!(lines[3].contains("loaded v2") && lines[3].ends_with("new data"), "{history}");
+
+    let first = std::path::Path::new(artifact).with_file_name("1");
+    let first = first.to_str().expect("UTF-8");
+    let manifest = format!("{first}/manifest.json");
+    let text = std::fs::read_to_string(&manifest).expect("read");
+    std::fs::write(&manifest, text + "\n").expect("written");
+    let taken = tipoff(&server, &["model", "deploy", first, "--who", "ada"]).await;
+    assert_eq!(taken.status.code(), Some(2));
+    let talk = stderr(&taken);
+    assert!(talk.contains("what served goes on") && talk.contains("--next-version"), "{talk}");
+    let nothing = tipoff(&server, &["model", "deploy", elsewhere.path().to_str().expect("UTF-8")]).await;
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(stderr(&nothing).contains("no artifact; name the folder of one version"), "{nothing:?}");
+    server.stop().await;
 }

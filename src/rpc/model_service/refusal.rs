@@ -1,6 +1,7 @@
 //! Why a model is refused, as callers are told: one table.
 
 use crate::deploy;
+use crate::onnx;
 use crate::registry;
 use crate::rpc::error::Refusal;
 use crate::rpc::reason::Reason;
@@ -41,6 +42,7 @@ fn reason_of(error: &registry::Error) -> Reason {
         Error::NotPublished
         | Error::NotAFile { .. }
         | Error::NotListed { .. }
+        | Error::NotSent { .. }
         | Error::WrongSize { .. }
         | Error::WrongChecksum { .. } => Reason::ModelFileWrong,
         Error::Misplaced { .. } => Reason::ModelMisplaced,
@@ -51,6 +53,9 @@ fn reason_of(error: &registry::Error) -> Reason {
         | Error::TextFeature { .. } => Reason::ModelFeaturesDiffer,
         Error::OtherLabel { .. } | Error::LabelChanged { .. } => Reason::ModelLabelDiffers,
         Error::GoldenShape { .. } | Error::GoldenMismatch { .. } => Reason::ModelGoldenMismatch,
+        Error::Network(
+            onnx::Error::NoLibrary { .. } | onnx::Error::Library { .. } | onnx::Error::OtherLibrary { .. },
+        ) => Reason::ModelRuntimeMissing,
         // What is left is about the content of the manifest and the model file.
         _ => Reason::ModelMalformed,
     }

@@ -35,8 +35,11 @@ fn chunk(file: &str, data: &[u8]) -> Part {
 /// The files of an artifact, in parts.
 fn parts(artifact: &Path) -> Vec<Part> {
     let mut parts = Vec::new();
-    for entry in std::fs::read_dir(artifact).expect("a folder") {
-        let path = entry.expect("an entry").path();
+    let entries = std::fs::read_dir(artifact).expect("a folder");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    // The manifest first.
+    paths.sort_by(|a, b| b.cmp(a));
+    for path in paths {
         let name = path.file_name().expect("a file").to_string_lossy().into_owned();
         let content = std::fs::read(&path).expect("read");
         parts.extend(content.chunks(CHUNK).map(|data| chunk(&name, data)));
@@ -232,7 +235,7 @@ async fn what_is_refused_names_its_reason_and_leaves_nothing() {
             "MODEL_MALFORMED",
         ),
         ("no manifest", without("manifest.json"), Code::InvalidArgument, "MODEL_FILE_WRONG"),
-        ("no forest", without("forest.json"), Code::Unavailable, "MODEL_DIRECTORY_FAILED"),
+        ("no forest", without("forest.json"), Code::InvalidArgument, "MODEL_FILE_WRONG"),
         ("a file more", with(chunk("more.txt", b"x")), Code::InvalidArgument, "MODEL_FILE_WRONG"),
         ("a file twice", with(chunk("manifest.json", b"x")), Code::InvalidArgument, "UPLOAD_INVALID"),
         ("a way out", with(chunk("../../../away", b"x")), Code::InvalidArgument, "FILE_NAME_INVALID"),

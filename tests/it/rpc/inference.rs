@@ -88,7 +88,7 @@ async fn what_is_wrong_names_its_tensor_and_reason() {
     };
     for (request, code, reason, message) in [
         (of_model("byus", ""), Code::NotFound, "MODEL_UNKNOWN", "byus"),
-        (of_model("buys", "2"), Code::NotFound, "MODEL_UNKNOWN", "version 1 serves"),
+        (of_model("buys", "2"), Code::NotFound, "MODEL_UNKNOWN", "loaded: 1"),
         (of_model("never_trained", ""), Code::Unavailable, "MODEL_NOT_LOADED", "no artifact"),
         (asked("margin"), Code::InvalidArgument, "TENSOR_UNKNOWN", "margin"),
         (rows(&[1.0; 3]), Code::ResourceExhausted, "BATCH_TOO_LARGE", "at most 2"),
