@@ -27,6 +27,12 @@ pub trait Scorer: Send + Sync + fmt::Debug {
         self.score(row, raw);
     }
 
+    /// Scores `n` rows (shape `[n, n_inputs]`) into `raw` (shape `[n, n_outputs]`),
+    /// each as [`Scorer::score`] does.
+    fn score_batch(&self, rows: &[f64], n: usize, raw: &mut [f64]) {
+        score_each(self, rows, n, raw);
+    }
+
     /// Contributions of each input to a raw output (shape `[n_inputs + 1]`, the
     /// last is the expected value); none if the scorer cannot explain itself.
     /// They sum to the raw output.
@@ -35,6 +41,15 @@ pub trait Scorer: Send + Sync + fmt::Debug {
     /// What runs it: our own code, or a library of others.
     fn runtime(&self) -> &str {
         "tipoff-forest"
+    }
+}
+
+/// Scores `n` rows one after the other; see [`Scorer::score_batch`].
+pub fn score_each<S: Scorer + ?Sized>(scorer: &S, rows: &[f64], n: usize, raw: &mut [f64]) {
+    let (n_inputs, n_outputs) = (scorer.n_inputs(), scorer.n_outputs());
+    for at in 0..n {
+        let row = &rows[n_inputs * at..n_inputs * (at + 1)];
+        scorer.score(row, &mut raw[n_outputs * at..n_outputs * (at + 1)]);
     }
 }
 
@@ -220,10 +235,10 @@ impl Model {
         raw: &mut [f64],
         outputs: &mut [f64],
     ) -> Result<(), (usize, Unscored)> {
-        let (n_inputs, n_outputs) = (self.inputs.len(), self.outputs.len());
-        let of_rows = raw.chunks_exact_mut(n_outputs).zip(outputs.chunks_exact_mut(n_outputs));
+        let n_outputs = self.outputs.len();
+        self.scorer.score_batch(rows, raw.len() / n_outputs, raw);
+        let of_rows = raw.chunks_exact(n_outputs).zip(outputs.chunks_exact_mut(n_outputs));
         for (index, (raw, outputs)) in of_rows.enumerate() {
-            self.scorer.score(&rows[index * n_inputs..(index + 1) * n_inputs], raw);
             let (_, finished) = self.finish(raw.to_vec()).map_err(|unscored| (index, unscored))?;
             outputs.copy_from_slice(&finished);
         }

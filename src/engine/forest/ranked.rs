@@ -8,24 +8,43 @@
 //! side it goes, is settled in the ranks: there is one slot for each way in
 //! which splits of an input treat it.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod batch;
 mod layout;
 mod ranks;
+mod search;
+mod sums;
+mod tree_order;
 mod walk;
-#[cfg(target_arch = "x86_64")]
-mod x86;
+mod wide;
 
-use super::{Arithmetic, Forest};
+use super::Forest;
 use crate::engine::explain;
-use crate::engine::model::Scorer;
+use crate::engine::model::{self, Scorer};
+use batch::{Batch, MIN_ROWS, RowsAndRaw};
 use layout::Layout;
+use sums::Sums;
+use wide::Wide;
 
 /// A forest that is scored by ranks, with the reference to explain itself by.
 #[derive(Debug)]
 pub struct RankedForest {
     forest: Forest,
-    /// None where it does not fit the layout: then the reference walks.
-    layout: Option<Layout>,
+    /// None where it fits none: then the reference walks.
+    form: Option<Form>,
+    sums: Sums,
     path: Path,
+}
+
+/// What trees are walked in.
+#[derive(Debug)]
+enum Form {
+    /// Without a batch where a tree has too many leaves: then rows are scored one by one.
+    Bytes(Layout, Option<Batch>),
+    Bits(Wide),
 }
 
 /// The instructions that walk the trees.
@@ -35,6 +54,8 @@ pub enum Path {
     Reference,
     /// Several trees at once, in plain code.
     Portable,
+    /// Eight trees a vector: AVX2.
+    Avx2,
     /// Sixteen trees a vector: AVX-512 with VBMI.
     Avx512,
 }
@@ -42,18 +63,18 @@ pub enum Path {
 impl RankedForest {
     /// By the fastest instructions that this machine has.
     pub fn new(forest: Forest) -> Self {
-        let layout = Layout::of(&forest);
-        let path = match &layout {
+        let form = Form::of(&forest);
+        let path = match &form {
             None => Path::Reference,
             Some(_) => Path::available().last().copied().unwrap_or(Path::Portable),
         };
-        Self { forest, layout, path }
+        Self { sums: Sums::of(&forest), forest, form, path }
     }
 
     /// By instructions of choice; those that are not available are the reference's.
     #[must_use]
     pub fn with_path(mut self, path: Path) -> Self {
-        let is_available = self.layout.is_some() && Path::available().contains(&path);
+        let is_available = self.form.is_some() && Path::available().contains(&path);
         self.path = if is_available { path } else { Path::Reference };
         self
     }
@@ -67,12 +88,26 @@ impl RankedForest {
     }
 }
 
+impl Form {
+    fn of(forest: &Forest) -> Option<Self> {
+        match Layout::of(forest) {
+            Some(layout) => {
+                let batch = Batch::of(forest, &layout.ranker);
+                Some(Self::Bytes(layout, batch))
+            }
+            None => Wide::of(forest).map(Self::Bits),
+        }
+    }
+}
+
 impl Path {
     /// Those that this machine has, the fastest last.
     pub fn available() -> &'static [Self] {
         #[cfg(target_arch = "x86_64")]
-        if x86::is_available() {
-            return &[Self::Reference, Self::Portable, Self::Avx512];
+        match (avx2::is_available(), avx512::is_available()) {
+            (true, true) => return &[Self::Reference, Self::Portable, Self::Avx2, Self::Avx512],
+            (true, false) => return &[Self::Reference, Self::Portable, Self::Avx2],
+            (false, _) => {}
         }
         &[Self::Reference, Self::Portable]
     }
@@ -88,25 +123,39 @@ impl Scorer for RankedForest {
     }
 
     fn score(&self, row: &[f64], raw: &mut [f64]) {
-        let Some(layout) = self.layout.as_ref().filter(|_| self.path != Path::Reference) else {
+        let Some(form) = self.form.as_ref().filter(|_| self.path != Path::Reference) else {
             return self.forest.score(row, raw);
         };
-        let frame = self.forest.frame();
-        let Arithmetic { sums, mean, .. } = frame.arithmetic;
-        match mean {
-            true => raw.fill(0.0),
-            false => raw.copy_from_slice(&frame.base),
-        }
-        let add = |outputs: &[u32], leaves: &[f64]| layout.sums.add(raw, outputs, leaves);
-        match self.path {
+        let sums = &self.sums;
+        sums.begin(raw);
+        match (form, self.path) {
             #[cfg(target_arch = "x86_64")]
-            Path::Avx512 => x86::each_block(layout, row, add),
-            _ => walk::each_block(layout, row, add),
+            (Form::Bytes(layout, _), Path::Avx512) => avx512::add_leaves(layout, sums, row, raw),
+            #[cfg(target_arch = "x86_64")]
+            (Form::Bytes(layout, _), Path::Avx2) => avx2::add_leaves(layout, sums, row, raw),
+            (Form::Bytes(layout, _), _) => walk::add_leaves(layout, sums, row, raw),
+            // Longer vectors are no faster here.
+            #[cfg(target_arch = "x86_64")]
+            (Form::Bits(wide), Path::Avx2 | Path::Avx512) => avx2::add_wide_leaves(wide, sums, row, raw),
+            (Form::Bits(wide), _) => wide::add_leaves(wide, sums, row, raw),
         }
-        if mean {
-            for ((raw, base), n) in raw.iter_mut().zip(&frame.base).zip(&layout.trees_of_output) {
-                *raw = sums.round(base + sums.round(*raw / n));
+        sums.end(raw);
+    }
+
+    fn score_batch(&self, rows: &[f64], n: usize, raw: &mut [f64]) {
+        let (n_inputs, n_outputs) = (self.n_inputs(), self.n_outputs());
+        let is_worth_it = n >= MIN_ROWS && n_inputs > 0;
+        match (&self.form, self.path) {
+            (Some(Form::Bytes(layout, Some(batch))), path) if is_worth_it && path != Path::Reference => {
+                let rows = RowsAndRaw { rows, n_inputs, raw, n_outputs };
+                match path {
+                    // Longer vectors are no faster here.
+                    #[cfg(target_arch = "x86_64")]
+                    Path::Avx2 | Path::Avx512 => avx2::score_batch(batch, layout, &self.sums, rows),
+                    _ => walk::score_batch(batch, layout, &self.sums, rows),
+                }
             }
+            _ => model::score_each(self, rows, n, raw),
         }
     }
 
@@ -129,26 +178,47 @@ mod tests {
         Tree::of(vec![Node::Split(split), leaf(value), leaf(-value)])
     }
 
+    /// Every form on every path against the reference.
     fn agrees(forest: &Forest, rows: &[Vec<f64>]) -> Result<(), TestCaseError> {
+        let wide = Wide::of(forest).expect("few tests");
+        agrees_in(forest, Form::Bits(wide), rows)?;
+        if let Some(form @ Form::Bytes(..)) = Form::of(forest) {
+            agrees_in(forest, form, rows)?;
+        }
+        Ok(())
+    }
+
+    fn agrees_in(forest: &Forest, form: Form, rows: &[Vec<f64>]) -> Result<(), TestCaseError> {
+        let n_outputs = forest.n_outputs();
+        let bits = |raw: &[f64]| raw.iter().map(|raw| raw.to_bits()).collect::<Vec<_>>();
+        // Two rounds, of which the second is not full.
+        let n = batch::ROWS + MIN_ROWS + 1;
+        let many: Vec<f64> = rows.iter().cycle().take(n).flatten().copied().collect();
+        let mut expected = vec![0.0; n * n_outputs];
+        model::score_each(forest, &many, n, &mut expected);
+        let form = Some(form);
+        let mut ranked =
+            RankedForest { sums: Sums::of(forest), forest: forest.clone(), form, path: Path::Reference };
         for &path in Path::available() {
-            let ranked = RankedForest::new(forest.clone()).with_path(path);
+            ranked = ranked.with_path(path);
             prop_assert_eq!(ranked.path(), path);
-            for row in rows {
-                let (mut expected, mut raw) =
-                    (vec![0.0; forest.n_outputs()], vec![f64::NAN; forest.n_outputs()]);
-                forest.score(row, &mut expected);
+            let mut raw = vec![f64::NAN; n * n_outputs];
+            ranked.score_batch(&many, n, &mut raw);
+            prop_assert_eq!(bits(&raw), bits(&expected), "{:?}: {:?}", path, rows);
+            for (row, expected) in rows.iter().zip(expected.chunks_exact(n_outputs)) {
+                let mut raw = vec![f64::NAN; n_outputs];
                 ranked.score(row, &mut raw);
-                let bits = |raw: &[f64]| raw.iter().map(|raw| raw.to_bits()).collect::<Vec<_>>();
-                prop_assert_eq!(bits(&raw), bits(&expected), "{:?}: {:?}", path, row);
+                prop_assert_eq!(bits(&raw), bits(expected), "{:?}: {:?}", path, row);
             }
         }
         Ok(())
     }
 
-    /// As many thresholds as an input may have fill their blocks, and one more does not fit.
+    /// As many thresholds as bytes can count fill their blocks, and one more makes
+    /// bits of them; so it is with words of bits and levels of blocks.
     #[test]
     fn every_number_of_thresholds_is_ranked() {
-        for n in [1, 15, 16, 17, 32, 33, 240, 241, 254, 255] {
+        for n in [1, 15, 16, 17, 32, 33, 63, 64, 65, 240, 241, 254, 255, 256, 257, 4_095, 4_097] {
             let tree = |number: u32| {
                 let threshold = f64::from(number) - 100.0;
                 let missing = if number.is_multiple_of(2) { Side::Left } else { Side::Right };
@@ -157,19 +227,20 @@ mod tests {
             };
             let forest = Forest::new(Frame::single(1, 0.0), (0..n).map(tree).collect()).expect("valid");
             let at = |number: u32| f64::from(number) - 100.0;
-            let around = (0..n).flat_map(|n| [at(n).next_down(), at(n), at(n).next_up()]);
+            let around = (0..n)
+                .step_by(1 + n as usize / 100)
+                .flat_map(|n| [at(n).next_down(), at(n), at(n).next_up()]);
             let rows: Vec<Vec<f64>> =
                 around.chain([f64::NAN, f64::INFINITY, f64::NEG_INFINITY]).map(|at| vec![at]).collect();
+            let is_bytes = matches!(Form::of(&forest), Some(Form::Bytes(..)));
+            assert_eq!(is_bytes, n <= 255, "{n}");
             agrees(&forest, &rows).expect("agrees");
         }
-        let tree = |number: u32| stump(0, Condition::Less(f64::from(number)), Side::Left, 1.0);
-        let many = Forest::new(Frame::single(1, 0.0), (0..256).map(tree).collect()).expect("valid");
-        assert_eq!(RankedForest::new(many).path(), Path::Reference);
     }
 
     #[test]
     fn every_number_of_slots_is_looked_up() {
-        for n in [1, 32, 33, 64, 65, 127] {
+        for n in [1, 32, 33, 64, 65, 127, 128, 300] {
             let set = |number: u32| {
                 let condition = match number % 3 {
                     0 => Condition::OneOf(Ranges::of([(f64::from(number), f64::from(number) + 2.0)])),

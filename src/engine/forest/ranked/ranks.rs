@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::engine::forest::{Condition, Forest, Node, Precision, Ranges, Side, Split, ZERO};
 
-/// Ranks of one row, by slot; what is beyond the slots is 0.
-pub type RowRanks = [u8; MAX_SLOTS];
+/// Ranks of one row, by slot; what is beyond the slots is 0. There are a few
+/// more than slots, for who reads four at a time.
+pub type RowRanks = [u8; N_SLOTS + 3];
 
-pub const MAX_SLOTS: usize = 256;
+/// That a byte can name.
+pub const N_SLOTS: usize = 256;
+
 /// That of leaves: no split has it.
 pub const LEAF_SLOT: u8 = u8::MAX;
 /// Right of every threshold.
@@ -19,31 +22,36 @@ pub const WIDTH: usize = 16;
 #[derive(Debug)]
 pub struct Ranker {
     precision: Precision,
-    tests: Vec<Test>,
+    /// In each half of the slots a test has one: what is missing goes left in
+    /// the first half, and right in the second.
+    thresholds: Vec<Thresholds>,
+    sets: Vec<Set>,
+    /// Of all thresholds; see [`Thresholds::first`].
+    blocks: Vec<[f64; WIDTH]>,
 }
 
-/// What splits of one input have in common. It has two slots: what is missing
-/// goes left in the first and right in the second.
-#[derive(Debug)]
-struct Test {
-    input: usize,
-    zero_is_missing: bool,
-    of: Of,
-}
-
-#[derive(Debug)]
-enum Of {
-    /// The rank is how many of them the input reaches.
-    Thresholds(Thresholds),
-    /// The rank is 0 if they contain the input, else the highest.
-    Ranges(Ranges),
-}
-
-/// In blocks of [`WIDTH`], the last of each block at hand; NaN is reached by none.
+/// Those of one input. The rank is how many of them the input reaches.
 #[derive(Debug)]
 struct Thresholds {
-    last: [f64; WIDTH],
-    blocks: Vec<[f64; WIDTH]>,
+    subject: Subject,
+    /// The block of the greatest of each block of thresholds; these follow. NaN,
+    /// which is reached by none, fills up the last, where there is at least one.
+    first: usize,
+    all: Vec<f64>,
+}
+
+/// The rank is 0 if the ranges contain the input, else the highest.
+#[derive(Debug)]
+struct Set {
+    subject: Subject,
+    ranges: Ranges,
+}
+
+/// What splits of one input have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject {
+    zero_is_missing: bool,
+    input: usize,
 }
 
 impl Ranker {
@@ -52,135 +60,143 @@ impl Ranker {
 
     /// None if there are too many thresholds of an input, or too many tests.
     pub fn of(forest: &Forest) -> Option<Self> {
-        let mut thresholds: BTreeMap<(u32, bool), Vec<f64>> = BTreeMap::new();
-        let mut tests: Vec<Test> = Vec::new();
+        let mut numbers: BTreeMap<Subject, Vec<f64>> = BTreeMap::new();
+        let mut sets: Vec<Set> = Vec::new();
         for split in splits(forest) {
-            let (input, zero_is_missing) = (split.input, split.zero_is_missing);
             match &split.condition {
-                Condition::OneOf(ranges) if tests.iter().any(|test| test.is_of_set(split, ranges)) => {}
+                Condition::OneOf(ranges) if sets.iter().any(|set| set.is_of(split, ranges)) => {}
                 Condition::OneOf(ranges) => {
-                    let of = Of::Ranges(ranges.clone());
-                    tests.push(Test { input: input as usize, zero_is_missing, of });
+                    sets.push(Set { subject: Subject::of(split), ranges: ranges.clone() })
                 }
-                condition => {
-                    let thresholds = thresholds.entry((input, zero_is_missing)).or_default();
-                    thresholds.extend(threshold_of(condition));
-                }
+                condition => numbers.entry(Subject::of(split)).or_default().extend(threshold_of(condition)),
             }
-            if tests.len() > Self::MAX_TESTS {
+            if sets.len() > Self::MAX_TESTS {
                 return None;
             }
         }
-        for ((input, zero_is_missing), mut thresholds) in thresholds {
-            // The one NaN there may be, which nothing reaches, comes last.
-            thresholds.sort_by(f64::total_cmp);
-            thresholds.dedup_by(|a, b| a == b || a.is_nan() && b.is_nan());
-            if thresholds.len() > Self::MAX_THRESHOLDS {
-                return None;
-            }
-            let of = Of::Thresholds(Thresholds::of(&thresholds));
-            tests.push(Test { input: input as usize, zero_is_missing, of });
+        if numbers.len() + sets.len() > Self::MAX_TESTS {
+            return None;
         }
         let precision = forest.frame().arithmetic.inputs;
-        (tests.len() <= Self::MAX_TESTS).then_some(Self { precision, tests })
+        let mut ranker = Self { precision, thresholds: Vec::new(), sets, blocks: Vec::new() };
+        for (subject, mut all) in numbers {
+            // The one NaN there may be, which nothing reaches, comes last.
+            all.sort_by(f64::total_cmp);
+            all.dedup_by(|a, b| a == b || a.is_nan() && b.is_nan());
+            if all.len() > Self::MAX_THRESHOLDS {
+                return None;
+            }
+            ranker.push(subject, all);
+        }
+        Some(ranker)
+    }
+
+    fn push(&mut self, subject: Subject, all: Vec<f64>) {
+        let first = self.blocks.len();
+        let block = |values: &[f64]| std::array::from_fn(|at| values.get(at).copied().unwrap_or(f64::NAN));
+        let blocks: Vec<[f64; WIDTH]> = (0..=all.len() / WIDTH).map(|at| block(&all[WIDTH * at..])).collect();
+        let greatest: Vec<f64> = blocks.iter().map(|block| block[WIDTH - 1]).collect();
+        self.blocks.push(block(&greatest));
+        self.blocks.extend(blocks);
+        self.thresholds.push(Thresholds { subject, first, all });
+    }
+
+    fn n_tests(&self) -> usize {
+        self.thresholds.len() + self.sets.len()
     }
 
     pub fn n_slots(&self) -> usize {
-        2 * self.tests.len()
+        2 * self.n_tests()
     }
 
     /// The slot that a split looks at, and the greatest rank there that goes left.
     pub fn slot_and_rank(&self, split: &Split) -> Option<(u8, u8)> {
         let (test, rank) = match (&split.condition, threshold_of(&split.condition)) {
             (Condition::OneOf(ranges), _) => {
-                (self.tests.iter().position(|test| test.is_of_set(split, ranges))?, 0)
+                let set = self.sets.iter().position(|set| set.is_of(split, ranges))?;
+                (self.thresholds.len() + set, 0)
             }
             (_, threshold) => {
-                let test = self.tests.iter().position(|test| test.is_of_thresholds(split))?;
-                let Of::Thresholds(thresholds) = &self.tests[test].of else { return None };
-                (test, thresholds.position(threshold?)?)
+                let subject = Subject::of(split);
+                let test =
+                    self.thresholds.binary_search_by_key(&subject, |thresholds| thresholds.subject).ok()?;
+                (test, self.thresholds[test].position(threshold?))
             }
         };
-        let slot = u8::try_from(2 * test).ok()? + u8::from(split.missing == Side::Right);
-        Some((slot, rank))
+        let side = if split.missing == Side::Right { self.n_tests() } else { 0 };
+        Some((u8::try_from(test + side).ok()?, u8::try_from(rank).ok()?))
     }
 
-    /// The ranks of a row. `n_reached`: how many of some thresholds a value
-    /// reaches, which is not less than.
+    /// Gives `set` the rank of a row in each slot. `n_reached`: how many of some
+    /// thresholds a value reaches, which is not less than.
+    #[inline(always)]
+    pub fn each_rank(
+        &self,
+        row: &[f64],
+        n_reached: impl Fn(f64, &[f64; WIDTH]) -> usize,
+        mut set: impl FnMut(usize, u8),
+    ) {
+        let mut slots = (0..).zip(self.n_tests()..);
+        for (test, (left, right)) in self.thresholds.iter().zip(&mut slots) {
+            let value = test.subject.value(self.precision, row);
+            let full = n_reached(value, &self.blocks[test.first]);
+            let rank = (WIDTH * full + n_reached(value, &self.blocks[test.first + 1 + full])) as u8;
+            // Without a branch: what is missing is hard to foresee. NaN reaches none.
+            set(left, rank);
+            set(right, rank | (HIGHEST * u8::from(value.is_nan())));
+        }
+        let slots = (self.thresholds.len()..).zip(self.n_tests() + self.thresholds.len()..);
+        for (of, (left, right)) in self.sets.iter().zip(slots) {
+            let value = of.subject.value(self.precision, row);
+            let rank = HIGHEST * u8::from(!of.ranges.contains(value));
+            let missing = HIGHEST * u8::from(value.is_nan());
+            set(left, rank & !missing);
+            set(right, rank | missing);
+        }
+    }
+
+    /// The ranks of a row.
     #[inline(always)]
     pub fn rank_by(&self, row: &[f64], n_reached: impl Fn(f64, &[f64; WIDTH]) -> usize) -> RowRanks {
-        let mut ranks = [0; MAX_SLOTS];
-        for (test, slots) in self.tests.iter().zip(ranks.as_chunks_mut::<2>().0) {
-            let value = self.precision.round(row[test.input]);
-            let rank = match &test.of {
-                Of::Thresholds(thresholds) => thresholds.n_reached(value, &n_reached),
-                Of::Ranges(ranges) if ranges.contains(value) => 0,
-                Of::Ranges(_) => HIGHEST,
-            };
-            let is_missing = value.is_nan() | (test.zero_is_missing & (value.abs() <= ZERO));
-            // Without a branch: what is missing is hard to foresee.
-            let missing = HIGHEST * u8::from(is_missing);
-            *slots = [rank & !missing, rank | missing];
-        }
+        let mut ranks = [0; _];
+        self.each_rank(row, n_reached, |slot, rank| ranks[slot] = rank);
         ranks
-    }
-
-    pub fn rank(&self, row: &[f64]) -> RowRanks {
-        self.rank_by(row, |value, thresholds| {
-            thresholds.iter().map(|threshold| usize::from(value >= *threshold)).sum()
-        })
     }
 }
 
-impl Test {
-    fn is_of_set(&self, split: &Split, set: &Ranges) -> bool {
-        self.is_of(split) && matches!(&self.of, Of::Ranges(ranges) if ranges == set)
-    }
-
-    fn is_of_thresholds(&self, split: &Split) -> bool {
-        self.is_of(split) && matches!(self.of, Of::Thresholds(_))
-    }
-
-    fn is_of(&self, split: &Split) -> bool {
-        self.input == split.input as usize && self.zero_is_missing == split.zero_is_missing
-    }
+/// In plain code.
+pub fn n_reached(value: f64, thresholds: &[f64; WIDTH]) -> usize {
+    thresholds.iter().map(|threshold| usize::from(value >= *threshold)).sum()
 }
 
 impl Thresholds {
-    fn of(ascending: &[f64]) -> Self {
-        let block = |values: &[f64]| {
-            let mut block = [f64::NAN; WIDTH];
-            block[..values.len()].copy_from_slice(values);
-            block
-        };
-        let blocks: Vec<[f64; WIDTH]> = ascending.chunks(WIDTH).map(block).collect();
-        let mut last = [f64::NAN; WIDTH];
-        for (last, block) in last.iter_mut().zip(&blocks) {
-            *last = block[WIDTH - 1];
-        }
-        Self { last, blocks }
-    }
-
-    #[inline(always)]
-    fn n_reached(&self, value: f64, n_reached: impl Fn(f64, &[f64; WIDTH]) -> usize) -> u8 {
-        let full = n_reached(value, &self.last);
-        // A value beyond the last has nothing more to reach in any block.
-        let block = &self.blocks[full.min(self.blocks.len() - 1)];
-        let rank =
-            if full < self.blocks.len() { WIDTH * full + n_reached(value, block) } else { WIDTH * full };
-        rank as u8
-    }
-
     /// The rank of the numbers just below a threshold that is one of them.
-    fn position(&self, threshold: f64) -> Option<u8> {
-        let all = self.blocks.iter().flatten();
-        let n = all.clone().filter(|threshold| !threshold.is_nan()).count();
-        let below = all.take(n).filter(|other| **other < threshold).count();
-        u8::try_from(if threshold.is_nan() { n } else { below }).ok()
+    fn position(&self, threshold: f64) -> usize {
+        let n_numbers = self.all.partition_point(|other| !other.is_nan());
+        if threshold.is_nan() { n_numbers } else { self.all.partition_point(|other| *other < threshold) }
     }
 }
 
-fn splits(forest: &Forest) -> impl Iterator<Item = &Split> {
+impl Set {
+    fn is_of(&self, split: &Split, ranges: &Ranges) -> bool {
+        self.subject == Subject::of(split) && self.ranges == *ranges
+    }
+}
+
+impl Subject {
+    pub fn of(split: &Split) -> Self {
+        Self { zero_is_missing: split.zero_is_missing, input: split.input as usize }
+    }
+
+    /// The input's, as it is compared; NaN if it is missing.
+    #[inline(always)]
+    pub fn value(self, precision: Precision, row: &[f64]) -> f64 {
+        let value = precision.round(row[self.input]);
+        if self.zero_is_missing && value.abs() <= ZERO { f64::NAN } else { value }
+    }
+}
+
+pub fn splits(forest: &Forest) -> impl Iterator<Item = &Split> {
     forest.trees().iter().flat_map(|tree| &tree.nodes).filter_map(|node| match node {
         Node::Split(split) => Some(split),
         Node::Leaf(_) => None,
@@ -188,7 +204,7 @@ fn splits(forest: &Forest) -> impl Iterator<Item = &Split> {
 }
 
 /// The least number that a condition does not hold for; NaN if it holds for all.
-fn threshold_of(condition: &Condition) -> Option<f64> {
+pub fn threshold_of(condition: &Condition) -> Option<f64> {
     match *condition {
         // One zero.
         Condition::Less(threshold) => Some(threshold + 0.0),

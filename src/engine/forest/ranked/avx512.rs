@@ -10,7 +10,8 @@ use std::arch::x86_64::{
 
 use super::layout::{Group, Layout};
 use super::ranks;
-use super::walk::each_block_by;
+use super::sums::Sums;
+use super::walk::add_group;
 
 /// Trees of a vector.
 const WIDTH: usize = 16;
@@ -23,21 +24,38 @@ pub fn is_available() -> bool {
         && is_x86_feature_detected!("avx512vbmi")
 }
 
-/// Gives the leaves of every block of trees with their outputs, in the order of the forest.
-pub fn each_block(layout: &Layout, row: &[f64], add: impl FnMut(&[u32], &[f64])) {
+pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     debug_assert!(is_available());
     // SAFETY: this path is taken only where `is_available` says so.
-    unsafe { each_block_avx512(layout, row, add) }
+    unsafe { add_leaves_avx512(layout, sums, row, raw) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-fn each_block_avx512(layout: &Layout, row: &[f64], add: impl FnMut(&[u32], &[f64])) {
+fn add_leaves_avx512(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     let ranks = layout.ranker.rank_by(row, |value, thresholds| n_reached(value, thresholds));
     let tables = std::array::from_fn(|at| load(&ranks[64 * at..]));
     match layout.ranker.n_slots() {
-        0..=64 => each_block_by(layout, |group| walk_some::<64>(layout, group, tables), add),
-        65..=128 => each_block_by(layout, |group| walk_some::<128>(layout, group, tables), add),
-        _ => each_block_by(layout, |group| walk_some::<256>(layout, group, tables), add),
+        0..=64 => add_groups::<64>(layout, sums, tables, raw),
+        65..=128 => add_groups::<128>(layout, sums, tables, raw),
+        _ => add_groups::<256>(layout, sums, tables, raw),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn add_groups<const SLOTS: usize>(layout: &Layout, sums: &Sums, ranks: [__m512i; 4], raw: &mut [f64]) {
+    for group in &layout.groups {
+        let mut at = std::array::from_fn(|vector| load(&group.roots[WIDTH * vector..]));
+        let [first, second, third, fourth] = group.depths;
+        walk::<SLOTS, 4>(layout, ranks, &mut at, fourth);
+        walk::<SLOTS, 3>(layout, ranks, &mut at, third - fourth);
+        walk::<SLOTS, 2>(layout, ranks, &mut at, second - third);
+        walk::<SLOTS, 1>(layout, ranks, &mut at, first - second);
+        let mut ends = [0; Group::LANES];
+        for (at, ends) in at.into_iter().zip(ends.as_chunks_mut::<WIDTH>().0) {
+            // SAFETY: there is room for all sixteen.
+            unsafe { _mm512_storeu_si512(ends.as_mut_ptr().cast(), at) };
+        }
+        add_group(&ends, &layout.values, group, sums, raw);
     }
 }
 
@@ -54,27 +72,18 @@ fn n_reached(value: f64, thresholds: &[f64; ranks::WIDTH]) -> usize {
     (u32::from(low) | u32::from(high) << 8).count_ones() as usize
 }
 
+/// Moves the first `VECTORS` down by `n_levels`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-fn walk_some<const SLOTS: usize>(layout: &Layout, group: &Group, ranks: [__m512i; 4]) -> [u32; Group::LANES] {
-    match group.n_trees.div_ceil(WIDTH) {
-        1 => walk::<SLOTS, 1>(layout, group, ranks),
-        2 => walk::<SLOTS, 2>(layout, group, ranks),
-        3 => walk::<SLOTS, 3>(layout, group, ranks),
-        _ => walk::<SLOTS, 4>(layout, group, ranks),
-    }
-}
-
-/// The nodes of the leaves that the group's trees end at.
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
 fn walk<const SLOTS: usize, const VECTORS: usize>(
     layout: &Layout,
-    group: &Group,
     ranks: [__m512i; 4],
-) -> [u32; Group::LANES] {
+    at: &mut [__m512i; 4],
+    n_levels: u32,
+) {
     let one = _mm512_set1_epi8(1);
-    let mut at: [__m512i; VECTORS] = std::array::from_fn(|vector| load(&group.roots[WIDTH * vector..]));
-    for _ in 0..group.depth {
-        for at in &mut at {
+    for _ in 0..n_levels {
+        for at in &mut at[..VECTORS] {
             // SAFETY: roots are nodes, and nodes lead to nodes.
             let node = unsafe { _mm512_i32gather_epi32::<4>(*at, layout.nodes.as_ptr().cast()) };
             let rank = look_up::<SLOTS>(ranks, node);
@@ -83,12 +92,6 @@ fn walk<const SLOTS: usize, const VECTORS: usize>(
             *at = _mm512_add_epi32(_mm512_add_epi32(*at, offset), _mm512_maskz_mov_epi8(goes_right, one));
         }
     }
-    let mut ends = [0; Group::LANES];
-    for (at, ends) in at.into_iter().zip(ends.as_chunks_mut::<WIDTH>().0) {
-        // SAFETY: there is room for all sixteen.
-        unsafe { _mm512_storeu_si512(ends.as_mut_ptr().cast(), at) };
-    }
-    ends
 }
 
 /// The ranks of the slots that are the lowest bytes of `slots`; of the leaves'

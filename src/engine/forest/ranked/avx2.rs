@@ -1,0 +1,154 @@
+//! Walking eight trees a vector.
+#![expect(unsafe_code, reason = "gathers take addresses; they are faster than plain code")]
+
+use std::arch::x86_64::{
+    __m256i, _CMP_GE_OQ, _mm256_add_epi32, _mm256_and_si256, _mm256_castpd_si256, _mm256_cmp_pd,
+    _mm256_cmpgt_epi32, _mm256_i32gather_epi32, _mm256_loadu_pd, _mm256_loadu_si256, _mm256_movemask_epi8,
+    _mm256_packs_epi16, _mm256_packs_epi32, _mm256_set1_epi32, _mm256_set1_pd, _mm256_slli_epi32,
+    _mm256_srai_epi32, _mm256_srli_epi32, _mm256_srlv_epi32, _mm256_storeu_si256, _mm256_sub_epi32,
+};
+
+use super::batch::{Batch, RowsAndRaw};
+use super::layout::{Group, Layout};
+use super::ranks::{self, RowRanks};
+use super::sums::Sums;
+use super::walk::add_group;
+use super::wide::Wide;
+
+/// Trees of a vector.
+const WIDTH: usize = 8;
+/// Trees that are walked at once: as many as registers hold.
+const LANES: usize = 2 * Group::VECTOR;
+
+pub fn is_available() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt")
+}
+
+pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
+    debug_assert!(is_available());
+    // SAFETY: this path is taken only where `is_available` says so.
+    unsafe { add_leaves_avx2(layout, sums, row, raw) }
+}
+
+#[target_feature(enable = "avx2,popcnt")]
+fn add_leaves_avx2(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
+    let ranks = layout.ranker.rank_by(row, |value, thresholds| n_reached(value, thresholds));
+    for group in &layout.groups {
+        let mut ends = group.roots;
+        let depths = group.depths.as_chunks::<2>().0;
+        for (lanes, &[first, second]) in ends.as_chunks_mut::<LANES>().0.iter_mut().zip(depths) {
+            let mut at = std::array::from_fn(|vector| load(&lanes[WIDTH * vector..]));
+            walk::<4>(layout, &ranks, &mut at, second);
+            walk::<2>(layout, &ranks, &mut at, first - second);
+            for (at, lanes) in at.into_iter().zip(lanes.as_chunks_mut::<WIDTH>().0) {
+                // SAFETY: there is room for all eight.
+                unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), at) };
+            }
+        }
+        add_group(&ends, &layout.values, group, sums, raw);
+    }
+}
+
+pub fn add_wide_leaves(wide: &Wide, sums: &Sums, row: &[f64], raw: &mut [f64]) {
+    debug_assert!(is_available());
+    // SAFETY: this path is taken only where `is_available` says so.
+    unsafe { add_wide_leaves_avx2(wide, sums, row, raw) }
+}
+
+#[target_feature(enable = "avx2,popcnt")]
+fn add_wide_leaves_avx2(wide: &Wide, sums: &Sums, row: &[f64], raw: &mut [f64]) {
+    let n_reached = |value, thresholds: &_| n_reached(value, thresholds);
+    wide.add_leaves_by(sums, row, raw, n_reached, |wide, words, group| walk_wide(wide, words, group));
+}
+
+#[target_feature(enable = "avx2,popcnt")]
+#[inline]
+fn walk_wide(wide: &Wide, words: &[u64], group: &Group) -> [u32; Group::LANES] {
+    let mut ends = group.roots;
+    let depths = group.depths.as_chunks::<2>().0;
+    for (lanes, &[first, second]) in ends.as_chunks_mut::<LANES>().0.iter_mut().zip(depths) {
+        let mut at = std::array::from_fn(|vector| _mm256_slli_epi32::<1>(load(&lanes[WIDTH * vector..])));
+        wide_levels::<4>(wide, words, &mut at, second);
+        wide_levels::<2>(wide, words, &mut at, first - second);
+        for (at, lanes) in at.into_iter().zip(lanes.as_chunks_mut::<WIDTH>().0) {
+            // SAFETY: there is room for all eight.
+            unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), _mm256_srli_epi32::<1>(at)) };
+        }
+    }
+    ends
+}
+
+/// Moves the first `VECTORS` down by `n_levels`.
+#[target_feature(enable = "avx2,popcnt")]
+#[inline]
+fn wide_levels<const VECTORS: usize>(wide: &Wide, words: &[u64], at: &mut [__m256i; 4], n_levels: u32) {
+    let nodes: *const i32 = wide.nodes.as_ptr().cast();
+    for _ in 0..n_levels {
+        for at in &mut at[..VECTORS] {
+            // SAFETY: roots are nodes, nodes lead to nodes, and each has two parts.
+            let test = unsafe { _mm256_i32gather_epi32::<4>(nodes, *at) };
+            // SAFETY: as before.
+            let child = unsafe { _mm256_i32gather_epi32::<4>(nodes.add(1), *at) };
+            // SAFETY: there is a bit of every test, and these are halves of words.
+            let half =
+                unsafe { _mm256_i32gather_epi32::<4>(words.as_ptr().cast(), _mm256_srli_epi32::<5>(test)) };
+            let within = _mm256_and_si256(test, _mm256_set1_epi32(31));
+            let bit = _mm256_and_si256(_mm256_srlv_epi32(half, within), _mm256_set1_epi32(1));
+            *at = _mm256_add_epi32(child, _mm256_add_epi32(bit, bit));
+        }
+    }
+}
+
+pub fn score_batch(batch: &Batch, layout: &Layout, sums: &Sums, rows: RowsAndRaw) {
+    debug_assert!(is_available());
+    // SAFETY: this path is taken only where `is_available` says so.
+    unsafe { score_batch_avx2(batch, layout, sums, rows) }
+}
+
+#[target_feature(enable = "avx2,popcnt")]
+fn score_batch_avx2(batch: &Batch, layout: &Layout, sums: &Sums, rows: RowsAndRaw) {
+    batch.score(&layout.ranker, sums, rows, |value, thresholds| n_reached(value, thresholds));
+}
+
+/// How many of the thresholds are not greater than `value`.
+#[target_feature(enable = "avx2,popcnt")]
+fn n_reached(value: f64, thresholds: &[f64; ranks::WIDTH]) -> usize {
+    let value = _mm256_set1_pd(value);
+    let quarters = thresholds.as_chunks::<4>().0;
+    let [a, b, c, d] = [0, 1, 2, 3].map(|quarter| {
+        // SAFETY: there are four.
+        let thresholds = unsafe { _mm256_loadu_pd(quarters[quarter].as_ptr()) };
+        _mm256_castpd_si256(_mm256_cmp_pd::<_CMP_GE_OQ>(value, thresholds))
+    });
+    let two_bytes_each = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    _mm256_movemask_epi8(two_bytes_each).count_ones() as usize / 2
+}
+
+/// Moves the first `VECTORS` down by `n_levels`.
+#[target_feature(enable = "avx2,popcnt")]
+#[inline]
+fn walk<const VECTORS: usize>(layout: &Layout, ranks: &RowRanks, at: &mut [__m256i; 4], n_levels: u32) {
+    let byte = _mm256_set1_epi32(0xff);
+    for _ in 0..n_levels {
+        for at in &mut at[..VECTORS] {
+            // SAFETY: roots are nodes, and nodes lead to nodes.
+            let node = unsafe { _mm256_i32gather_epi32::<4>(layout.nodes.as_ptr().cast(), *at) };
+            let slot = _mm256_and_si256(node, byte);
+            // SAFETY: a slot is a byte, and there are three ranks more than that makes.
+            let rank = unsafe { _mm256_i32gather_epi32::<1>(ranks.as_ptr().cast(), slot) };
+            let of_node = _mm256_and_si256(_mm256_srli_epi32::<8>(node), byte);
+            let goes_right = _mm256_cmpgt_epi32(_mm256_and_si256(rank, byte), of_node);
+            let offset = _mm256_srai_epi32::<16>(node);
+            // What goes right is all ones, which is -1.
+            *at = _mm256_sub_epi32(_mm256_add_epi32(*at, offset), goes_right);
+        }
+    }
+}
+
+/// Thirty-two bytes.
+#[target_feature(enable = "avx2")]
+fn load<T>(from: &[T]) -> __m256i {
+    assert!(size_of_val(from) >= 32);
+    // SAFETY: as many are there.
+    unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+}

@@ -1,0 +1,112 @@
+//! Forests of more thresholds, sets of categories or nodes than bytes can name.
+//!
+//! Every distinct test that a split makes has a bit, and a row sets all of
+//! them before the walk: of an input's thresholds those that it reaches are
+//! ones, and they are the first; of its sets the bits were put together at
+//! loading, by where the number lies among all ends of ranges. A node is two
+//! numbers: its test, and where its children stand.
+
+mod tests_of;
+
+use super::layout::Group;
+use super::ranks::{WIDTH, n_reached};
+use super::sums::Sums;
+use super::tree_order::{self, Placed};
+use super::walk::add_group;
+use crate::engine::forest::{Forest, Node, Tree};
+use tests_of::Tests;
+
+#[derive(Debug)]
+pub struct Wide {
+    pub tests: Tests,
+    /// Of all trees, two a node: its test, and where among these its left child
+    /// is; the right one is next to it. A leaf leads to itself.
+    pub nodes: Vec<u32>,
+    /// Of all trees.
+    pub values: Vec<f64>,
+    pub groups: Vec<Group>,
+}
+
+/// Trees that are in the air together.
+const LANES: usize = 8;
+
+impl Wide {
+    /// None if there are too many tests.
+    pub fn of(forest: &Forest) -> Option<Self> {
+        let tests = Tests::of(forest)?;
+        let (nodes, values, groups) = (Vec::new(), Vec::new(), Vec::new());
+        let mut wide = Self { tests, nodes, values, groups };
+        for trees in forest.trees().chunks(Group::LANES) {
+            let placed = trees.iter().map(|tree| wide.lay_out(tree)).collect::<Option<Vec<_>>>()?;
+            wide.groups.push(Group::of(&placed));
+        }
+        Some(wide)
+    }
+
+    fn lay_out(&mut self, tree: &Tree) -> Option<Placed> {
+        let order = tree_order::of(tree);
+        let root = self.nodes.len() / 2;
+        self.nodes.resize(2 * (root + tree.nodes.len()), Tests::NEVER);
+        for (content, &at) in tree.nodes.iter().zip(&order.place) {
+            let (test, child) = match content {
+                Node::Leaf(_) => (Tests::NEVER, at),
+                Node::Split(split) => (self.tests.bit(split)?, order.place[split.left as usize]),
+            };
+            let at = 2 * (root + at);
+            self.nodes[at..at + 2].copy_from_slice(&[test, 2 * (root + child) as u32]);
+        }
+        Some(order.placed(tree, root, &mut self.values))
+    }
+
+    #[inline(always)]
+    pub fn add_leaves_by(
+        &self,
+        sums: &Sums,
+        row: &[f64],
+        raw: &mut [f64],
+        n_reached: impl Fn(f64, &[f64; WIDTH]) -> usize,
+        walk: impl Fn(&Self, &[u64], &Group) -> [u32; Group::LANES],
+    ) {
+        // To set what is not needed would take longer than the walk.
+        match self.tests.n_words() {
+            0..=1_024 => self.add_leaves_of(&mut [0; 1_024], sums, row, raw, n_reached, walk),
+            1_025..=8_192 => self.add_leaves_of(&mut [0; 8_192], sums, row, raw, n_reached, walk),
+            _ => self.add_leaves_of(&mut [0; Tests::MAX_WORDS], sums, row, raw, n_reached, walk),
+        }
+    }
+
+    #[inline(always)]
+    fn add_leaves_of(
+        &self,
+        words: &mut [u64],
+        sums: &Sums,
+        row: &[f64],
+        raw: &mut [f64],
+        n_reached: impl Fn(f64, &[f64; WIDTH]) -> usize,
+        walk: impl Fn(&Self, &[u64], &Group) -> [u32; Group::LANES],
+    ) {
+        self.tests.set(row, words, n_reached);
+        for group in &self.groups {
+            add_group(&walk(self, words, group), &self.values, group, sums, raw);
+        }
+    }
+}
+
+pub fn add_leaves(wide: &Wide, sums: &Sums, row: &[f64], raw: &mut [f64]) {
+    wide.add_leaves_by(sums, row, raw, n_reached, walk);
+}
+
+/// The leaves that a group's trees end at, in plain code.
+fn walk(wide: &Wide, words: &[u64], group: &Group) -> [u32; Group::LANES] {
+    let mut ends = group.roots.map(|root| 2 * root);
+    for (vector, lanes) in ends.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        for _ in 0..group.depths[vector * LANES / Group::VECTOR] {
+            for at in lanes.iter_mut() {
+                let [test, child] = [0, 1].map(|part| wide.nodes[*at as usize + part]);
+                let bit = words[test as usize / 64] >> (test % 64) & 1;
+                *at = child + 2 * bit as u32;
+            }
+        }
+    }
+    ends.map(|end| end / 2)
+}
