@@ -9,6 +9,7 @@
 //! first, it is the newest valid one at each start.
 
 mod error;
+mod fastest;
 mod foreign_file;
 mod forest_file;
 mod golden;

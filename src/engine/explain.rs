@@ -2,11 +2,21 @@
 //!
 //! Path-dependent TreeSHAP: the value of a set of known inputs is the walk
 //! that follows the row where the input is known and, where it is not, takes
-//! both ways in proportion to cover. Lundberg, Erion, Lee, "Consistent
-//! individualized feature attribution for tree ensembles", 2018, Algorithm 2,
-//! but for UNWIND, which here is stable on paths of any length.
+//! both ways in proportion to cover (Lundberg, Erion, Lee, "Consistent
+//! individualized feature attribution for tree ensembles", 2018).
+//!
+//! The value of a leaf for a set of known inputs is a product over the inputs
+//! on its way, so a Shapley value is an integral: each input is known with
+//! probability `t`, and the value's slope in one of them is averaged over `t`
+//! from 0 to 1 (Owen, "Multilinear extensions of games", 1972). In `t` that is
+//! a polynomial, for which Gauss-Legendre quadrature is exact, and no term of
+//! it cancels another. Leaves are added up on the way back to the root, so that
+//! every node is visited once.
 
-use super::forest::{Forest, Node, Tree};
+mod quadrature;
+
+use super::forest::{Forest, Node, Split, Tree};
+use quadrature::Quadrature;
 
 /// The contribution of each input to a raw output for `row`, and last what is
 /// expected of it (shape `[n_inputs + 1]`); together they sum to the raw
@@ -15,143 +25,158 @@ pub fn contributions(forest: &Forest, row: &[f64], output: usize) -> Option<Vec<
     let expected = *forest.expected()?.get(output)?;
     let row = &forest.rounded(row);
     let mut values = vec![0.0; forest.n_inputs() + 1];
-    let mut paths = Vec::new();
-    let trees = || forest.trees().iter().filter(|tree| tree.output as usize == output);
-    for tree in trees() {
-        Walk { tree, row, values: &mut values, paths: &mut paths }.descend(0, 0, Element::ROOT);
-    }
-    if forest.frame().arithmetic.mean {
-        let n = trees().count().max(1) as f64;
-        values.iter_mut().for_each(|value| *value /= n);
+    // A polynomial of one degree less than there are inputs on a way.
+    match forest.depth().min(forest.n_inputs()).div_ceil(2).max(1) {
+        n @ 0..=4 => explain::<4>(forest, row, output, n, &mut values),
+        n @ 5..=8 => explain::<8>(forest, row, output, n, &mut values),
+        n @ 9..=16 => explain::<16>(forest, row, output, n, &mut values),
+        n @ 17..=32 => explain::<32>(forest, row, output, n, &mut values),
+        n => explain::<{ Forest::MAX_DEPTH / 2 }>(forest, row, output, n, &mut values),
     }
     values[forest.n_inputs()] = expected;
     Some(values)
 }
 
-/// An input that the way from the root to a node has split on.
-#[derive(Clone, Copy)]
-struct Element {
-    /// The input; none at the root.
-    input: Option<u32>,
-    /// Share of the rows that stay on the way while the input is unknown.
-    unknown: f64,
-    /// The same while it is known: 1 if the row stays on the way, else 0.
-    known: f64,
-    /// Summed weight of the sets of known inputs with as many members as the
-    /// element's position.
-    weight: f64,
+/// Adds what the trees of an output contribute, by `n_points` of at most `N`.
+fn explain<const N: usize>(forest: &Forest, row: &[f64], output: usize, n_points: usize, values: &mut [f64]) {
+    let trees = || forest.trees().iter().filter(|tree| tree.output as usize == output);
+    let steps = vec![Step::<N>::ROOT; forest.depth() + 1];
+    let mut walk = Walk::<N> {
+        row,
+        points: Quadrature::new(n_points),
+        steps,
+        latest: vec![0; forest.n_inputs()],
+        values,
+    };
+    for tree in trees() {
+        walk.descend(tree, 0, 0);
+    }
+    if forest.frame().arithmetic.mean {
+        let n = trees().count().max(1) as f64;
+        values.iter_mut().for_each(|value| *value /= n);
+    }
 }
 
-struct Walk<'a> {
-    tree: &'a Tree,
+struct Walk<'a, const N: usize> {
     row: &'a [f64],
+    points: Quadrature<N>,
+    /// From the root to the node, by depth.
+    steps: Vec<Step<N>>,
+    /// By input, the depth of the latest step that it decided; 0: none has.
+    latest: Vec<usize>,
     values: &'a mut [f64],
-    /// The paths of all nodes on the way, one behind the other.
-    paths: &'a mut Vec<Element>,
 }
 
-impl Walk<'_> {
-    /// Visits `node`, whose path is that from `start` on, extended by `step`.
-    /// As deep as the tree, which [`Forest::MAX_DEPTH`] bounds.
-    fn descend(&mut self, node: usize, start: usize, step: Element) {
-        if step.unknown == 0.0 && step.known == 0.0 {
-            // No set of known inputs leads here.
-            return;
-        }
-        let end = self.paths.len();
-        self.paths.extend_from_within(start..end);
-        extend(self.paths, end, step);
+/// A step from a node to a child. An input that decided it is, at point `t`,
+/// known with probability `t`.
+#[derive(Clone, Copy)]
+struct Step<const N: usize> {
+    /// Share of the rows that have come this way while the input is unknown.
+    unknown: f64,
+    /// Whether the row has while it is known.
+    known: bool,
+    /// By point, one over the probability that the input lets the row come this
+    /// way; not set if that is never while it is known.
+    inverse: [f64; N],
+    /// By point, how the logarithm of that probability changes with the input known.
+    slope: [f64; N],
+    /// By point, the probability of having come this way.
+    product: [f64; N],
+    /// By point, the sum over the leaves below of value and probability.
+    sum: [f64; N],
+}
 
-        match &self.tree.nodes[node] {
+impl<const N: usize> Step<N> {
+    const ROOT: Self = Self {
+        unknown: 1.0,
+        known: true,
+        inverse: [1.0; N],
+        slope: [0.0; N],
+        product: [1.0; N],
+        sum: [0.0; N],
+    };
+}
+
+impl<const N: usize> Walk<'_, N> {
+    /// Visits `node`. As deep as the tree, which [`Forest::MAX_DEPTH`] bounds.
+    fn descend(&mut self, tree: &Tree, node: usize, depth: usize) {
+        match &tree.nodes[node] {
             Node::Leaf(leaf) => {
-                let path = &self.paths[end..];
-                for (position, element) in path.iter().enumerate() {
-                    if let Some(input) = element.input {
-                        let mut weight = 0.0;
-                        unwound_weights(path, position, |_, unwound| weight += unwound);
-                        self.values[input as usize] +=
-                            weight * (element.known - element.unknown) * leaf.value;
-                    }
+                let step = &mut self.steps[depth];
+                for (sum, product) in step.sum.iter_mut().zip(&step.product) {
+                    *sum = product * leaf.value;
                 }
             }
             Node::Split(split) => {
-                let (mut unknown, mut known) = (1.0, 1.0);
-                let before = self.paths[end..].iter().position(|element| element.input == Some(split.input));
-                if let Some(position) = before {
-                    let earlier = self.paths[end + position];
-                    (unknown, known) = (earlier.unknown, earlier.known);
-                    unwind(self.paths, end, position);
+                self.steps[depth].sum.fill(0.0);
+                let input = split.input as usize;
+                let taken = split.child(self.row[input]);
+                let before = self.latest[input];
+                self.latest[input] = depth + 1;
+                for (child, share) in children(tree, split) {
+                    if !self.step(before, depth, share, child == taken) {
+                        continue;
+                    }
+                    self.descend(tree, child, depth + 1);
+                    let (earlier, below) = (&self.steps[before], &self.steps[depth + 1]);
+                    let mut value = 0.0;
+                    for at in 0..N {
+                        // What is below counts for the latest step of an input only.
+                        let slope = below.slope[at] - earlier.slope[at];
+                        value += self.points.weights[at] * slope * below.sum[at];
+                    }
+                    let (parents, children) = self.steps.split_at_mut(depth + 1);
+                    for (sum, below) in parents[depth].sum.iter_mut().zip(&children[0].sum) {
+                        *sum += below;
+                    }
+                    self.values[input] += value;
                 }
-                let taken = split.child(self.row[split.input as usize]);
-                let (left, right) = (split.left as usize, split.right as usize);
-                for (child, share) in [left, right].into_iter().zip(self.tree.shares(split)) {
-                    let step = Element {
-                        input: Some(split.input),
-                        unknown: unknown * share,
-                        known: if child == taken { known } else { 0.0 },
-                        weight: 0.0,
-                    };
-                    self.descend(child, end, step);
+                self.latest[input] = before;
+            }
+        }
+    }
+
+    /// Extends the way by a step that leads `share` of the rows on, with the row if
+    /// it `is_taken`. `before`: the depth of the step that the same input decided.
+    /// False if no set of known inputs leads there.
+    #[inline(never)] // Or its arrays would be on the stack once a level.
+    fn step(&mut self, before: usize, depth: usize, share: f64, is_taken: bool) -> bool {
+        let (parents, children) = self.steps.split_at_mut(depth + 1);
+        let (before, parent, step) = (&parents[before], &parents[depth], &mut children[0]);
+        step.unknown = before.unknown * share;
+        step.known = before.known && is_taken;
+        let Quadrature { points, inverse_of_rest, .. } = &self.points;
+        match (step.known, before.known) {
+            (true, _) => {
+                for (at, point) in points.iter().enumerate() {
+                    let probability = step.unknown * (1.0 - point) + point;
+                    step.inverse[at] = 1.0 / probability;
+                    step.slope[at] = (1.0 - step.unknown) * step.inverse[at];
+                    step.product[at] = parent.product[at] * (probability * before.inverse[at]);
+                }
+            }
+            (false, _) if step.unknown == 0.0 => return false,
+            (false, true) => {
+                for (at, (point, inverse)) in points.iter().zip(inverse_of_rest).enumerate() {
+                    step.slope[at] = -inverse;
+                    let probability = step.unknown * (1.0 - point);
+                    step.product[at] = parent.product[at] * (probability * before.inverse[at]);
+                }
+            }
+            (false, false) => {
+                for at in 0..N {
+                    step.slope[at] = before.slope[at];
+                    step.product[at] = parent.product[at] * share;
                 }
             }
         }
-        self.paths.truncate(end);
+        true
     }
 }
 
-impl Element {
-    const ROOT: Self = Self { input: None, unknown: 1.0, known: 1.0, weight: 0.0 };
-}
-
-/// Adds an element to the path from `start` on: every set so far, with and
-/// without it.
-fn extend(paths: &mut Vec<Element>, start: usize, step: Element) {
-    let length = paths.len() - start;
-    paths.push(Element { weight: if length == 0 { 1.0 } else { 0.0 }, ..step });
-    let path = &mut paths[start..];
-    let size = (length + 1) as f64;
-    for position in (0..length).rev() {
-        let weight = path[position].weight;
-        path[position + 1].weight += step.known * weight * (position + 1) as f64 / size;
-        path[position].weight = step.unknown * weight * (length - position) as f64 / size;
-    }
-}
-
-/// Takes the element at `position` out of the path from `start` on: the
-/// inverse of having extended it by that element.
-fn unwind(paths: &mut Vec<Element>, start: usize, position: usize) {
-    let path = &mut paths[start..];
-    let mut weights = vec![0.0; path.len() - 1];
-    unwound_weights(path, position, |index, weight| weights[index] = weight);
-    for (index, weight) in weights.into_iter().enumerate() {
-        let kept = if index < position { path[index] } else { path[index + 1] };
-        path[index] = Element { weight, ..kept };
-    }
-    paths.pop();
-}
-
-/// Gives `each` the weights that would be left without the element at
-/// `position`, with their positions.
-///
-/// An extension makes of weights `w` the sum, at each position `i` of `n`,
-/// `(unknown (n - 1 - i) w[i] + known i w[i - 1]) / n`. This solves for `w`
-/// from both ends, up to where the two factors are equal: beyond it either
-/// direction alone multiplies rounding errors, without bound on long paths.
-fn unwound_weights(path: &[Element], position: usize, mut each: impl FnMut(usize, f64)) {
-    let Element { known, unknown, .. } = path[position];
-    let last = path.len() - 1;
-    let n = path.len() as f64;
-    let turn = ((n * unknown / (known + unknown)) as usize).min(last);
-    let mut weight = 0.0;
-    for (i, element) in path.iter().enumerate().take(turn) {
-        weight = (n * element.weight - known * i as f64 * weight) / (unknown * (last - i) as f64);
-        each(i, weight);
-    }
-    weight = 0.0;
-    for i in (turn + 1..=last).rev() {
-        weight = (n * path[i].weight - unknown * (last - i) as f64 * weight) / (known * i as f64);
-        each(i - 1, weight);
-    }
+fn children(tree: &Tree, split: &Split) -> [(usize, f64); 2] {
+    let [left, right] = tree.shares(split);
+    [(split.left as usize, left), (split.right as usize, right)]
 }
 
 #[cfg(test)]

@@ -14,12 +14,13 @@ mod tests;
 
 pub use check::Error;
 pub use condition::{Condition, Ranges};
-pub use ranked::{Path, RankedForest};
+pub use ranked::{Misfit, Path, RankedForest};
 
 use smallvec::SmallVec;
 
 use super::explain;
 use super::model::Scorer;
+use check::Checked;
 
 /// Trees that passed every check: walking one of them cannot leave it, loop,
 /// or give anything but a finite value.
@@ -33,6 +34,7 @@ pub struct Forest {
     /// By output, the raw output expected over the training rows; none where
     /// covers are missing.
     expected: Option<Vec<f64>>,
+    depth: usize,
 }
 
 /// What a forest has besides its trees.
@@ -129,8 +131,8 @@ impl Forest {
 
     /// Checks the trees; see [`Error`] for what is refused.
     pub fn new(frame: Frame, trees: Vec<Tree>) -> Result<Self, Error> {
-        let expected = check::check(&frame, &trees)?;
-        Ok(Self { frame, trees, expected })
+        let Checked { expected, depth } = check::check(&frame, &trees)?;
+        Ok(Self { frame, trees, expected, depth })
     }
 
     pub fn frame(&self) -> &Frame {
@@ -147,6 +149,11 @@ impl Forest {
 
     pub fn trees(&self) -> &[Tree] {
         &self.trees
+    }
+
+    /// Splits on the longest way from a root to a leaf.
+    pub fn depth(&self) -> usize {
+        self.depth
     }
 
     /// By output, what is expected over the training rows by cover; none where

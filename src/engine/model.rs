@@ -38,6 +38,11 @@ pub trait Scorer: Send + Sync + fmt::Debug {
     /// They sum to the raw output.
     fn contributions(&self, row: &[f64], output: usize) -> Option<Vec<f64>>;
 
+    /// How it is scored, and why not faster: for people.
+    fn engine(&self) -> String {
+        self.runtime().to_owned()
+    }
+
     /// What runs it: our own code, or a library of others.
     fn runtime(&self) -> &str {
         "tipoff-forest"

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::Error;
+use super::fastest::fastest;
 use super::manifest::{FileSum, Label, Manifest};
 use super::{check_name, foreign_file, forest_file, golden, network_file};
 use crate::engine::calibration::Calibration;
@@ -39,7 +40,9 @@ pub struct Loaded {
 
 /// Loads version `version` of the model `name` from its directory `dir`.
 pub fn load(dir: &Path, name: &str, version: u32, plan: &Plan, networks: &Networks) -> Result<Loaded, Error> {
-    load_from(dir, Manifest::FILE, name, version, plan, networks)
+    let loaded = load_from(dir, Manifest::FILE, name, version, plan, networks)?;
+    tracing::info!(model = name, version, engine = loaded.model.scorer.engine(), "model loaded");
+    Ok(loaded)
 }
 
 /// The same, with the manifest in a file of another name: before it is published.
@@ -101,6 +104,7 @@ fn assemble(
     check_outputs(manifest)?;
     check_calibration(&manifest.calibration)?;
 
+    let golden = golden::read(&golden)?;
     let outputs: Vec<Output> = manifest
         .outputs
         .iter()
@@ -111,7 +115,7 @@ fn assemble(
     } else {
         let forest = read_forest(manifest, &content)?;
         check_shape(manifest, &forest)?;
-        Box::new(RankedForest::new(forest))
+        Box::new(fastest(RankedForest::new(forest), &golden))
     };
     let model = Model {
         name: manifest.name.as_str().into(),
@@ -123,7 +127,7 @@ fn assemble(
         calibration: manifest.calibration.clone(),
         scorer,
     };
-    golden::verify(&model, &golden::read(&golden)?)?;
+    golden::verify(&model, &golden)?;
     Ok(model)
 }
 

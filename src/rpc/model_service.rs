@@ -227,6 +227,7 @@ fn model(rollout: &Rollout, loaded: &Loaded) -> v1::Model {
         aliases: rollout.aliases_of(manifest.version).map(|alias| alias.name().to_owned()).collect(),
         create_time: Some(timestamp(manifest.created)),
         runtime: loaded.model.scorer.runtime().to_owned(),
+        engine: loaded.model.scorer.engine(),
         canary_percent: canary.map_or(0.0, |canary| canary.percent),
     }
 }

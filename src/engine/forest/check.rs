@@ -46,8 +46,16 @@ pub enum Error {
 /// Trainers keep covers in `f32`: sums over children are off by that much.
 const COVER_TOLERANCE: f64 = 1e-3;
 
-/// Checks everything and gives the expected raw outputs by cover, if known.
-pub(super) fn check(frame: &Frame, trees: &[Tree]) -> Result<Option<Vec<f64>>, Error> {
+/// What comes of checking.
+pub(super) struct Checked {
+    /// By output, the expected raw output by cover, if known.
+    pub expected: Option<Vec<f64>>,
+    /// Splits on the longest way from a root to a leaf.
+    pub depth: usize,
+}
+
+/// Checks everything.
+pub(super) fn check(frame: &Frame, trees: &[Tree]) -> Result<Checked, Error> {
     let Frame { n_inputs, ref base, arithmetic } = *frame;
     let (n_outputs, n_trees) = (base.len(), trees.len());
     if n_inputs > Forest::MAX_INPUTS {
@@ -62,7 +70,7 @@ pub(super) fn check(frame: &Frame, trees: &[Tree]) -> Result<Option<Vec<f64>>, E
     if let Some(&base) = base.iter().find(|base| !base.is_finite()) {
         return Err(Error::BaseNotFinite { base });
     }
-    let (mut n_nodes, mut n_ends) = (0, 0);
+    let (mut n_nodes, mut n_ends, mut deepest) = (0, 0, 0);
     let mut largest: Vec<f64> = base.iter().map(|base| base.abs()).collect();
     let mut of_trees = Some(vec![0.0; n_outputs]);
     for (index, tree) in trees.iter().enumerate() {
@@ -79,7 +87,8 @@ pub(super) fn check(frame: &Frame, trees: &[Tree]) -> Result<Option<Vec<f64>>, E
             return Err(Error::UnknownOutput { tree: index, output: tree.output, n_outputs });
         };
         check_nodes(n_inputs, index, tree)?;
-        let order = preorder(index, tree)?;
+        let (order, depth) = preorder(index, tree)?;
+        deepest = deepest.max(depth);
         *largest += largest_leaf(tree);
         if !arithmetic.sums.round(*largest).is_finite() {
             return Err(Error::Overflow { tree: index });
@@ -95,7 +104,8 @@ pub(super) fn check(frame: &Frame, trees: &[Tree]) -> Result<Option<Vec<f64>>, E
         false => 1.0,
     };
     let expected = |(output, sum): (usize, &f64)| base[output] + sum / n_trees(output);
-    Ok(of_trees.map(|sums| sums.iter().enumerate().map(expected).collect()))
+    let expected = of_trees.map(|sums| sums.iter().enumerate().map(expected).collect());
+    Ok(Checked { expected, depth: deepest })
 }
 
 fn n_ends_of(node: &Node) -> usize {
@@ -140,17 +150,19 @@ fn check_nodes(n_inputs: usize, tree: usize, of: &Tree) -> Result<(), Error> {
     Ok(())
 }
 
-/// The nodes in an order in which parents come first; each exactly once.
-fn preorder(tree: usize, of: &Tree) -> Result<Vec<usize>, Error> {
+/// The nodes in an order in which parents come first, each exactly once; and the
+/// tree's depth.
+fn preorder(tree: usize, of: &Tree) -> Result<(Vec<usize>, usize), Error> {
     if of.nodes.is_empty() {
         return Err(Error::EmptyTree { tree });
     }
     let mut reached = vec![false; of.nodes.len()];
     reached[0] = true;
     let mut order = Vec::with_capacity(of.nodes.len());
-    let mut pending = vec![(0, 0)];
+    let (mut pending, mut deepest) = (vec![(0, 0)], 0);
     while let Some((node, depth)) = pending.pop() {
         order.push(node);
+        deepest = deepest.max(depth);
         let Node::Split(split) = &of.nodes[node] else { continue };
         if depth == Forest::MAX_DEPTH {
             return Err(Error::TooDeep { tree, node });
@@ -164,7 +176,7 @@ fn preorder(tree: usize, of: &Tree) -> Result<Vec<usize>, Error> {
     }
     match reached.iter().position(|reached| !reached) {
         Some(node) => Err(Error::Unreachable { tree, node }),
-        None => Ok(order),
+        None => Ok((order, deepest)),
     }
 }
 

@@ -17,9 +17,12 @@ mod layout;
 mod ranks;
 mod search;
 mod sums;
+mod symmetric;
 mod tree_order;
 mod walk;
 mod wide;
+
+use std::fmt;
 
 use super::Forest;
 use crate::engine::explain;
@@ -35,6 +38,8 @@ pub struct RankedForest {
     forest: Forest,
     /// None where it fits none: then the reference walks.
     form: Option<Form>,
+    /// Why it is not in bytes.
+    misfit: Option<Misfit>,
     sums: Sums,
     path: Path,
 }
@@ -47,8 +52,19 @@ enum Form {
     Bits(Wide),
 }
 
+/// Why a forest is not in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    #[error("input {input}, counted from 0, has more than 255 thresholds")]
+    Thresholds { input: usize },
+    #[error("there are more than 127 tests: inputs and sets of categories")]
+    Tests,
+    #[error("a tree has more nodes than their distances can say")]
+    Distance,
+}
+
 /// The instructions that walk the trees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Path {
     /// One tree after the other, node by node.
     Reference,
@@ -63,12 +79,12 @@ pub enum Path {
 impl RankedForest {
     /// By the fastest instructions that this machine has.
     pub fn new(forest: Forest) -> Self {
-        let form = Form::of(&forest);
+        let (form, misfit) = Form::of(&forest);
         let path = match &form {
             None => Path::Reference,
             Some(_) => Path::available().last().copied().unwrap_or(Path::Portable),
         };
-        Self { sums: Sums::of(&forest), forest, form, path }
+        Self { sums: Sums::of(&forest), forest, form, misfit, path }
     }
 
     /// By instructions of choice; those that are not available are the reference's.
@@ -89,14 +105,33 @@ impl RankedForest {
 }
 
 impl Form {
-    fn of(forest: &Forest) -> Option<Self> {
+    fn of(forest: &Forest) -> (Option<Self>, Option<Misfit>) {
         match Layout::of(forest) {
-            Some(layout) => {
+            Ok(layout) => {
                 let batch = Batch::of(forest, &layout.ranker);
-                Some(Self::Bytes(layout, batch))
+                (Some(Self::Bytes(layout, batch)), None)
             }
-            None => Wide::of(forest).map(Self::Bits),
+            Err(misfit) => (Wide::of(forest).map(Self::Bits), Some(misfit)),
         }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Bytes(Layout { symmetric: Some(_), .. }, _) => "symmetric",
+            Self::Bytes(..) => "bytes",
+            Self::Bits(_) => "bits",
+        }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reference => "reference",
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        })
     }
 }
 
@@ -159,6 +194,16 @@ impl Scorer for RankedForest {
         }
     }
 
+    fn engine(&self) -> String {
+        let path = self.path;
+        match (self.form.as_ref().filter(|_| path != Path::Reference), self.misfit) {
+            (Some(form), None) => format!("{} {path}", form.name()),
+            (Some(form), Some(misfit)) => format!("{} {path}, as {misfit}", form.name()),
+            (None, Some(misfit)) => format!("{path}, as {misfit}"),
+            (None, None) => path.to_string(),
+        }
+    }
+
     fn contributions(&self, row: &[f64], output: usize) -> Option<Vec<f64>> {
         explain::contributions(&self.forest, row, output)
     }
@@ -182,7 +227,7 @@ mod tests {
     fn agrees(forest: &Forest, rows: &[Vec<f64>]) -> Result<(), TestCaseError> {
         let wide = Wide::of(forest).expect("few tests");
         agrees_in(forest, Form::Bits(wide), rows)?;
-        if let Some(form @ Form::Bytes(..)) = Form::of(forest) {
+        if let Some(form @ Form::Bytes(..)) = Form::of(forest).0 {
             agrees_in(forest, form, rows)?;
         }
         Ok(())
@@ -197,8 +242,8 @@ mod tests {
         let mut expected = vec![0.0; n * n_outputs];
         model::score_each(forest, &many, n, &mut expected);
         let form = Some(form);
-        let mut ranked =
-            RankedForest { sums: Sums::of(forest), forest: forest.clone(), form, path: Path::Reference };
+        let (sums, forest, path) = (Sums::of(forest), forest.clone(), Path::Reference);
+        let mut ranked = RankedForest { forest, form, misfit: None, sums, path };
         for &path in Path::available() {
             ranked = ranked.with_path(path);
             prop_assert_eq!(ranked.path(), path);
@@ -232,7 +277,7 @@ mod tests {
                 .flat_map(|n| [at(n).next_down(), at(n), at(n).next_up()]);
             let rows: Vec<Vec<f64>> =
                 around.chain([f64::NAN, f64::INFINITY, f64::NEG_INFINITY]).map(|at| vec![at]).collect();
-            let is_bytes = matches!(Form::of(&forest), Some(Form::Bytes(..)));
+            let is_bytes = matches!(Form::of(&forest), (Some(Form::Bytes(..)), None));
             assert_eq!(is_bytes, n <= 255, "{n}");
             agrees(&forest, &rows).expect("agrees");
         }
@@ -257,6 +302,77 @@ mod tests {
             rows.push(vec![f64::INFINITY; n as usize]);
             agrees(&forest, &rows).expect("agrees");
         }
+    }
+
+    /// Of one question a level, the levels' inputs and thresholds by `seed`.
+    fn symmetric(depth: u32, seed: u32) -> Tree {
+        let mut nodes = Vec::new();
+        for node in 0..(1 << (depth + 1)) - 1_u32 {
+            let level = (node + 1).ilog2();
+            let missing = if (seed + level).is_multiple_of(3) { Side::Left } else { Side::Right };
+            nodes.push(match level == depth {
+                true => Node::Leaf(Leaf { value: 2.0_f64.powi((node * seed % 60) as i32), cover: 0.0 }),
+                false => Node::Split(Split {
+                    input: (seed + level) % 4,
+                    condition: Condition::LessOrEqual(f64::from((seed * 7 + level * 5) % 11)),
+                    missing,
+                    zero_is_missing: false,
+                    left: 2 * node + 1,
+                    right: 2 * node + 2,
+                    cover: 0.0,
+                }),
+            });
+        }
+        Tree::of(nodes)
+    }
+
+    #[test]
+    fn symmetric_trees_are_not_walked() {
+        let trees: Vec<Tree> = (1..150).map(|seed| symmetric(seed % 8, seed)).collect();
+        let forest = Forest::new(Frame::single(4, 0.5), trees.clone()).expect("valid");
+        let value = |row: u32, input: u32| match (row * 7 + input * 3) % 13 {
+            12 => f64::NAN,
+            value => f64::from(value),
+        };
+        let rows: Vec<Vec<f64>> =
+            (0..50).map(|row| (0..4).map(|input| value(row * row + row, input)).collect()).collect();
+        agrees(&forest, &rows).expect("agrees");
+        let ranked = RankedForest::new(forest).with_path(Path::Portable);
+        assert_eq!(ranked.engine(), "symmetric portable");
+        let lopsided = Forest::new(
+            Frame::single(4, 0.5),
+            trees
+                .into_iter()
+                .chain([stump(0, Condition::Less(1.0), Side::Left, 1.0), two_questions()])
+                .collect(),
+        );
+        let ranked = RankedForest::new(lopsided.expect("valid")).with_path(Path::Portable);
+        assert_eq!(ranked.engine(), "bytes portable");
+        agrees(ranked.forest(), &rows).expect("agrees");
+    }
+
+    /// Of two levels; the children of the root ask about different inputs.
+    fn two_questions() -> Tree {
+        let mut tree = symmetric(2, 1);
+        if let Node::Split(split) = &mut tree.nodes[2] {
+            split.input = (split.input + 1) % 4;
+        }
+        tree
+    }
+
+    #[test]
+    fn why_it_is_not_in_bytes_is_said() {
+        let engine = |n_inputs: u32, trees: Vec<Tree>| {
+            let forest = Forest::new(Frame::single(n_inputs as usize, 0.0), trees).expect("valid");
+            RankedForest::new(forest).with_path(Path::Portable).engine()
+        };
+        let less = |at: u32| Condition::Less(f64::from(at));
+        let thresholds = (0..256).map(|at| stump(1, less(at), Side::Left, 1.0)).collect();
+        let said = "bits portable, as input 1, counted from 0, has more than 255 thresholds";
+        assert_eq!(engine(2, thresholds), said);
+        let tests = (0..128).map(|input| stump(input, less(0), Side::Left, 1.0)).collect();
+        let said = "bits portable, as there are more than 127 tests: inputs and sets of categories";
+        assert_eq!(engine(128, tests), said);
     }
 
     proptest! {

@@ -33,6 +33,9 @@ pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
 #[target_feature(enable = "avx2,popcnt")]
 fn add_leaves_avx2(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     let ranks = layout.ranker.rank_by(row, |value, thresholds| n_reached(value, thresholds));
+    if let Some(symmetric) = &layout.symmetric {
+        return symmetric.add_leaves(&ranks, &layout.groups, sums, raw);
+    }
     for group in &layout.groups {
         let mut ends = group.roots;
         let depths = group.depths.as_chunks::<2>().0;

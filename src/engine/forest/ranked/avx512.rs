@@ -33,6 +33,9 @@ pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn add_leaves_avx512(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     let ranks = layout.ranker.rank_by(row, |value, thresholds| n_reached(value, thresholds));
+    if let Some(symmetric) = &layout.symmetric {
+        return symmetric.add_leaves(&ranks, &layout.groups, sums, raw);
+    }
     let tables = std::array::from_fn(|at| load(&ranks[64 * at..]));
     match layout.ranker.n_slots() {
         0..=64 => add_groups::<64>(layout, sums, tables, raw),

@@ -1,12 +1,16 @@
 //! Trees as arrays of four-byte nodes.
 
+use super::Misfit;
 use super::ranks::{LEAF_SLOT, Ranker};
+use super::symmetric::Symmetric;
 use super::tree_order::{self, Placed};
-use crate::engine::forest::{Forest, Node};
+use crate::engine::forest::{Forest, Node, Tree};
 
 #[derive(Debug)]
 pub struct Layout {
     pub ranker: Ranker,
+    /// If all trees are: then these are scored by it.
+    pub symmetric: Option<Symmetric>,
     /// Of all trees: see [`node`]. Siblings are neighbours.
     pub nodes: Vec<u32>,
     /// Of all trees.
@@ -46,19 +50,19 @@ fn node(slot: u8, rank: u8, offset: u16) -> u32 {
 const LEAF: u32 = (LEAF_SLOT as u32) | (u8::MAX as u32) << 8;
 
 impl Layout {
-    /// None if the forest does not fit.
-    pub fn of(forest: &Forest) -> Option<Self> {
+    pub fn of(forest: &Forest) -> Result<Self, Misfit> {
         let ranker = Ranker::of(forest)?;
         let (nodes, values, groups) = (Vec::new(), Vec::new(), Vec::new());
-        let mut layout = Self { ranker, nodes, values, groups };
+        let symmetric = Symmetric::of(forest, &ranker);
+        let mut layout = Self { ranker, symmetric, nodes, values, groups };
         for trees in forest.trees().chunks(Group::LANES) {
-            let placed = trees.iter().map(|tree| layout.lay_out(tree)).collect::<Option<Vec<_>>>()?;
+            let placed = trees.iter().map(|tree| layout.lay_out(tree)).collect::<Result<Vec<_>, _>>()?;
             layout.groups.push(Group::of(&placed));
         }
-        Some(layout)
+        Ok(layout)
     }
 
-    fn lay_out(&mut self, tree: &crate::engine::forest::Tree) -> Option<Placed> {
+    fn lay_out(&mut self, tree: &Tree) -> Result<Placed, Misfit> {
         let order = tree_order::of(tree);
         let root = self.nodes.len();
         self.nodes.resize(root + tree.nodes.len(), LEAF);
@@ -66,11 +70,12 @@ impl Layout {
             if let Node::Split(split) = content {
                 // Children may come before their parent: offsets wrap within 16 bits.
                 let offset = order.place[split.left as usize] as i64 - at as i64;
-                let (slot, rank) = self.ranker.slot_and_rank(split)?;
-                self.nodes[root + at] = node(slot, rank, i16::try_from(offset).ok()? as u16);
+                let (slot, rank) = self.ranker.slot_and_rank(split).ok_or(Misfit::Tests)?;
+                self.nodes[root + at] =
+                    node(slot, rank, i16::try_from(offset).map_err(|_| Misfit::Distance)? as u16);
             }
         }
-        Some(order.placed(tree, root, &mut self.values))
+        Ok(order.placed(tree, root, &mut self.values))
     }
 }
 

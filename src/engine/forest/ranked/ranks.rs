@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Misfit;
 use crate::engine::forest::{Condition, Forest, Node, Precision, Ranges, Side, Split, ZERO};
 
 /// Ranks of one row, by slot; what is beyond the slots is 0. There are a few
@@ -58,8 +59,7 @@ impl Ranker {
     const MAX_THRESHOLDS: usize = WIDTH * WIDTH - 1;
     const MAX_TESTS: usize = LEAF_SLOT as usize / 2;
 
-    /// None if there are too many thresholds of an input, or too many tests.
-    pub fn of(forest: &Forest) -> Option<Self> {
+    pub fn of(forest: &Forest) -> Result<Self, Misfit> {
         let mut numbers: BTreeMap<Subject, Vec<f64>> = BTreeMap::new();
         let mut sets: Vec<Set> = Vec::new();
         for split in splits(forest) {
@@ -71,11 +71,11 @@ impl Ranker {
                 condition => numbers.entry(Subject::of(split)).or_default().extend(threshold_of(condition)),
             }
             if sets.len() > Self::MAX_TESTS {
-                return None;
+                return Err(Misfit::Tests);
             }
         }
         if numbers.len() + sets.len() > Self::MAX_TESTS {
-            return None;
+            return Err(Misfit::Tests);
         }
         let precision = forest.frame().arithmetic.inputs;
         let mut ranker = Self { precision, thresholds: Vec::new(), sets, blocks: Vec::new() };
@@ -84,11 +84,11 @@ impl Ranker {
             all.sort_by(f64::total_cmp);
             all.dedup_by(|a, b| a == b || a.is_nan() && b.is_nan());
             if all.len() > Self::MAX_THRESHOLDS {
-                return None;
+                return Err(Misfit::Thresholds { input: subject.input });
             }
             ranker.push(subject, all);
         }
-        Some(ranker)
+        Ok(ranker)
     }
 
     fn push(&mut self, subject: Subject, all: Vec<f64>) {

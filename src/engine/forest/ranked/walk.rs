@@ -10,6 +10,9 @@ const LANES: usize = 8;
 
 pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     let ranks = layout.ranker.rank_by(row, n_reached);
+    if let Some(symmetric) = &layout.symmetric {
+        return symmetric.add_leaves(&ranks, &layout.groups, sums, raw);
+    }
     for group in &layout.groups {
         add_group(&walk(&layout.nodes, &ranks, group), &layout.values, group, sums, raw);
     }
