@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::opened::Opened;
 use super::trees::{self, Summary};
 use crate::cli::outcome::usage;
-use crate::engine::forest::RankedForest;
 use crate::engine::model::Model;
 
 /// Rows that the cost is measured over.
@@ -86,8 +85,7 @@ fn describe(opened: &Opened, cost: &Cost) -> Vec<(&'static str, Value)> {
         described.push(("leaves", json!(summary.n_leaves)));
         described.push(("max_leaves", json!(summary.max_leaves)));
         described.push(("depth", json!(summary.depth)));
-        let engine = RankedForest::new(forest.clone()).path();
-        described.push(("engine", json!(format!("{engine:?}").to_lowercase())));
+        described.push(("engine", json!(model.scorer.engine())));
     }
     described.push(("bytes", json!(opened.size)));
     described.push(("ns_per_row", json!(cost.p50_ns.round())));
