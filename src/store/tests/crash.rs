@@ -19,6 +19,11 @@ fn victim() {
     let (store, recovery) = Store::open(Path::new(&directory), fast).unwrap();
     let mut turn = entries_from(&recovery, LogPosition::START).len() as u64;
     let mut end = recovery.log_end();
+    // What is before `end` counts as being in the views from the first report on.
+    let mut tail = BTreeMap::new();
+    fold(&mut tail, &entries_from(&recovery, recovery.replay_from()));
+    let tail = tail.iter().map(|(shard, sequence)| put(View::Shards, shard, sequence)).collect();
+    queue(&store, vec![], tail, None).recv().unwrap().unwrap();
     loop {
         let outcomes: Vec<_> = (0..3)
             .map(|_| {
