@@ -25,11 +25,11 @@ pub struct Deployer {
 
 /// An artifact on its way in: none other is, until this is dropped.
 pub struct Incoming<'a> {
-    /// Before the files: once they have gone, the next may begin.
-    _uploading: MutexGuard<'a, ()>,
     deployer: &'a Deployer,
     upload: Upload,
     note: Note,
+    /// Dropped behind the files: once they have gone, the next may begin.
+    _uploading: MutexGuard<'a, ()>,
 }
 
 /// Who does something and why, as they say.
@@ -104,7 +104,7 @@ impl Deployer {
             Err(TryLockError::WouldBlock) => return Err(Error::UploadUnderWay),
         };
         let upload = self.registry.begin_upload(model, version, self.max_bytes)?;
-        Ok(Incoming { _uploading: uploading, deployer: self, upload, note })
+        Ok(Incoming { deployer: self, upload, note, _uploading: uploading })
     }
 
     /// Lets a version go that no alias points to.
@@ -115,7 +115,7 @@ impl Deployer {
             return Err(Error::InUse { alias, version });
         }
         entry.get(version).ok_or(Error::NotLoaded { version })?;
-        self.make(&entry, Change::Unloaded { version }, note, None).map(drop)
+        self.make(entry, Change::Unloaded { version }, note, None).map(drop)
     }
 
     /// Points an alias to a version. None if it pointed there already.
@@ -156,7 +156,7 @@ impl Deployer {
         }
         let brought = version.map(|version| self.registry.version(model, version)).transpose()?;
         let change = Change::Aliased { alias, from: found, to: version, percent };
-        self.make(&entry, change, note, brought).map(Some)
+        self.make(entry, change, note, brought).map(Some)
     }
 
     /// Points `stable` to the newest valid version in the models' directory, if
@@ -167,7 +167,7 @@ impl Deployer {
         let Some(found) = found else { return Ok(entry) };
         let (from, to) = (entry.rollout.stable, Some(found.model.version));
         let change = Change::Aliased { alias: Alias::Stable, from, to, percent: None };
-        self.make(&entry, change, note, Some(found))?;
+        self.make(entry, change, note, Some(found))?;
         self.entry(model)
     }
 
@@ -186,7 +186,7 @@ impl Deployer {
             });
         };
         let brought = self.registry.version(model, to)?;
-        self.make(&entry, Change::RolledBack { from, to }, note, Some(brought))
+        self.make(entry, Change::RolledBack { from, to }, note, Some(brought))
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {
@@ -202,17 +202,14 @@ impl Deployer {
     }
 
     /// Logs a change of what `entry` says, and makes it.
-    fn make(
-        &self,
-        entry: &Entry,
-        change: Change,
-        note: Note,
-        brought: Option<Loaded>,
-    ) -> Result<Move, Error> {
-        let next = self.record(entry, change, note)?;
+    fn make(&self, entry: Entry, change: Change, note: Note, brought: Option<Loaded>) -> Result<Move, Error> {
+        let next = self.record(&entry, change, note)?;
+        let before = entry.stable().map(|stable| stable.model.version);
+        // It holds the versions of before, and what is let go is waited for.
+        drop(entry);
         self.registry.apply(next.clone(), brought);
-        if let Some(changed) = self.registry.get(&entry.name) {
-            show(&self.metrics, entry.stable(), &changed);
+        if let Some(changed) = self.registry.get(&next.model) {
+            show(&self.metrics, before, &changed);
         }
         Ok(next)
     }
@@ -242,7 +239,7 @@ impl Incoming<'_> {
 
     /// Verifies what was sent, records it, and puts it in its place and into memory.
     pub fn finish(self) -> Result<Loaded, Error> {
-        let Self { _uploading, deployer, upload, note } = self;
+        let Self { deployer, upload, note, _uploading } = self;
         let verified = deployer.registry.verify(upload)?;
         let version = verified.loaded.model.version;
         let _changing = deployer.lock();
@@ -253,6 +250,7 @@ impl Incoming<'_> {
         // Logged before it is there: a model that nothing was decided on would
         // serve its newest version after a restart.
         let next = deployer.record(&entry, Change::Loaded { version }, note)?;
+        drop(entry); // As in `make`.
         let published = verified.publish();
         deployer.registry.apply(next, published.as_ref().ok().cloned());
         Ok(published?)
@@ -260,8 +258,8 @@ impl Incoming<'_> {
 }
 
 /// Shows which version serves, in place of the one before.
-fn show(metrics: &Metrics, before: Option<&Loaded>, entry: &Entry) {
+fn show(metrics: &Metrics, before: Option<u32>, entry: &Entry) {
     if let Some(stable) = entry.stable() {
-        metrics.models.serving(&entry.name, before.map(|before| before.model.version), stable.model.version);
+        metrics.models.serving(&entry.name, before, stable.model.version);
     }
 }

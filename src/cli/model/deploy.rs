@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = AliasName::Stable)]
     alias: AliasName,
     /// Of a canary: the percentage of users that it serves
-    #[arg(long)]
+    #[arg(long, required_if_eq("alias", "canary"))]
     percent: Option<f64>,
     /// Send and verify it only; no alias is moved
     #[arg(long, conflicts_with_all = ["alias", "percent"])]

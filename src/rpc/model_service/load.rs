@@ -18,6 +18,8 @@ use crate::rpc::reason::Reason;
 const WAITING: usize = 2;
 /// Longest wait for the next message: no other artifact comes in meanwhile.
 const IDLE: Duration = Duration::from_secs(30);
+/// Longest time for a whole artifact, however busily it comes.
+const WHOLE: Duration = Duration::from_mins(10);
 
 /// What the thread is told; that nothing more comes is not the end of an artifact.
 enum Told {
@@ -39,22 +41,37 @@ impl Models {
         let (tell, told) = mpsc::channel(WAITING);
         let change = move |deployer: &Deployer, note| Ok(take_in(deployer, (&name, version), note, told));
         let taken_in = self.change(note(who, why), change);
-        let forwarded = async move {
-            while let Some(part) = next(&mut stream).await? {
-                let Part::Chunk(chunk) = part else { return Err(invalid("a second message is `artifact`")) };
-                if tell.send(Told::Chunk(chunk)).await.is_err() {
+        let forward = async move {
+            loop {
+                let part = tokio::select! {
+                    part = next(&mut stream) => part?,
                     // It was refused, which the thread tells.
+                    () = tell.closed() => return Ok(()),
+                };
+                let (told, is_end) = match part {
+                    Some(Part::Chunk(chunk)) => (Told::Chunk(chunk), false),
+                    Some(Part::Artifact(_)) => return Err(invalid("a second message is `artifact`")),
+                    None => (Told::End, true),
+                };
+                // As above.
+                if tell.send(told).await.is_err() || is_end {
                     return Ok(());
                 }
             }
-            // As above.
-            let _ = tell.send(Told::End).await;
-            Ok(())
         };
-        let (taken_in, forwarded) = tokio::join!(taken_in, forwarded);
-        // What is wrong with the stream is the cause, if that is what ended it.
-        forwarded?;
-        taken_in?.unwrap_or_else(|| Err(invalid("the artifact ended early")))
+        let draining = self.context.parts.shutdown.clone().draining();
+        let forwarded = async move {
+            tokio::select! {
+                forwarded = tokio::time::timeout(WHOLE, forward) => forwarded.unwrap_or_else(|_| {
+                    Err(Refusal::new(Reason::UploadStalled, format_args!("it was not over after {WHOLE:?}")))
+                }),
+                () = draining => Err(Refusal::new(Reason::Draining, "the server is about to stop")),
+            }
+        };
+        match tokio::join!(taken_in, forwarded) {
+            (Ok(None), forwarded) => forwarded.and_then(|()| Err(invalid("the artifact ended early"))),
+            (taken_in, _) => taken_in?.unwrap_or_else(|| Err(invalid("the artifact ended early"))),
+        }
     }
 }
 
