@@ -17,7 +17,7 @@ pub mod xgboost;
 pub use detect::detect;
 pub use error::Error;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
@@ -34,10 +34,15 @@ pub fn open(path: &Path) -> Result<TreeModel, Error> {
 
 /// The bytes of a model file.
 pub fn content(path: &Path) -> Result<Vec<u8>, Error> {
-    let file = File::open(path).map_err(Error::Io)?;
-    if !file.metadata().map_err(Error::Io)?.is_file() {
+    // Before it is opened: opening a pipe waits for a writer.
+    let metadata = fs::metadata(path).map_err(Error::Io)?;
+    if !metadata.is_file() {
         return Err(Error::NotAFile);
     }
+    if metadata.len() > MAX_BYTES as u64 {
+        return Err(Error::TooLarge);
+    }
+    let file = File::open(path).map_err(Error::Io)?;
     let mut content = Vec::new();
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut content).map_err(Error::Io)?;
     Ok(content)

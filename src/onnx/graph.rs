@@ -62,6 +62,8 @@ impl<'a> Graph<'a> {
         let mut opsets = HashMap::new();
         for field in model.fields() {
             match field? {
+                // A runtime would put the two together.
+                (7, _) if graph.is_some() => return Err(Error::malformed("the model", "two graphs")),
                 (7, value) => graph = Some(value.message(model)?),
                 (8, value) => {
                     let opset = value.message(model)?;

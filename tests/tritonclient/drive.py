@@ -115,7 +115,7 @@ def mistakes(client):
 
     good = matrix([3])
     refused(infer(good, model="byus"), "NOT_FOUND", "byus")
-    refused(infer(good, model_version="7"), "NOT_FOUND", "version 1 serves")
+    refused(infer(good, model_version="7"), "NOT_FOUND", "version 7 is not loaded")
     refused(infer(good, model="never_trained"), "UNAVAILABLE", "no artifact")
     words = tensor("input", np.array([[b"3"]], dtype=np.object_), "BYTES")
     refused(infer(words), "INVALID_ARGUMENT", 'inputs["input"]', "BYTES")

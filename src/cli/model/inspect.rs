@@ -95,12 +95,15 @@ fn describe(opened: &Opened, cost: &Cost) -> Vec<(&'static str, Value)> {
 
 /// Scores the rows one by one, again and again.
 fn cost(model: &Model, rows: &[f64]) -> Cost {
-    let (n_inputs, mut raw) = (model.inputs.len(), vec![0.0; model.outputs.len()]);
+    let (n_inputs, mut raw) = (model.inputs.len().max(1), vec![0.0; model.outputs.len()]);
+    // Of a model without inputs all rows are the same.
+    let rows = if model.inputs.is_empty() { &[0.0; TIMED_ROWS] } else { rows };
     let (started, mut samples_ns) = (Instant::now(), Vec::new());
     while started.elapsed() < MEASURED {
-        for block in rows.chunks(TIMED_ROWS * n_inputs.max(1)) {
+        for block in rows.chunks(TIMED_ROWS * n_inputs) {
             let begun = Instant::now();
-            for row in block.chunks(n_inputs.max(1)) {
+            for row in block.chunks(n_inputs) {
+                let row = &row[..model.inputs.len()];
                 model.scorer.score(std::hint::black_box(row), std::hint::black_box(&mut raw));
             }
             samples_ns.push(begun.elapsed().as_nanos() as f64 / TIMED_ROWS as f64);

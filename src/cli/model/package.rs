@@ -165,7 +165,7 @@ impl Args {
             scorer: Box::new(file.forest.clone()),
         };
         // The format of golden cases has no infinity.
-        let rows = rows.chunks(n_inputs).filter(|row| !row.iter().any(|value| value.is_infinite()));
+        let rows = rows.chunks(n_inputs.max(1)).filter(|row| !row.iter().any(|value| value.is_infinite()));
         rows.map(|row| Golden::of(&reference, row.to_vec()).map_err(usage)).collect()
     }
 

@@ -45,6 +45,12 @@ impl Decision {
     }
 }
 
+/// Ranges of categories whose bits are set, at most: one that goes on from a word
+/// to the next counts twice.
+pub fn n_ranges(words: &[u32]) -> usize {
+    words.iter().map(|word| (word & !(word << 1)).count_ones() as usize).sum()
+}
+
 impl Question {
     pub fn numerical(threshold: f64, missing: Missing, default: Side) -> Self {
         // As the numbers that count as 0 do.

@@ -2,6 +2,7 @@ use super::*;
 use crate::engine::forest::{Condition, Node};
 use crate::engine::link::Link;
 use crate::engine::model::Scorer;
+use crate::model_file::lightgbm::split::{Question, n_ranges};
 
 const HEADER: &str = "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\nmax_feature_idx=1\n\
                       objective=binary sigmoid:1\nfeature_names=age city\nfeature_infos=none none\n";
@@ -113,6 +114,17 @@ fn sets_of_categories_are_the_bits_of_words() {
     let Node::Split(split) = &model.forest.trees()[0].nodes[1] else { panic!("no split") };
     let Condition::OneOf(ranges) = &split.condition else { panic!("no set") };
     assert_eq!(ranges.ends(), [(-1.0_f64).next_up(), 32.0]);
+}
+
+/// They are counted before they are made, which bounds what is made.
+#[test]
+fn no_set_has_more_ranges_than_are_counted() {
+    let sets: [&[u32]; 5] = [&[0], &[1 << 31, 1], &[u32::MAX; 3], &[0x5555_5555, 0xaaaa_aaaa], &[6, 0, 9]];
+    for words in sets {
+        let Condition::OneOf(ranges) = Question::categorical(words).condition else { panic!("no set") };
+        assert!(ranges.ends().len() <= 2 * n_ranges(words), "{words:?}");
+    }
+    assert_eq!(n_ranges(&[0x5555_5555, 6]), 17);
 }
 
 #[test]

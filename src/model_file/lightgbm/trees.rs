@@ -1,9 +1,9 @@
 //! Trees: splits and leaves are numbered apart, a child that is a leaf by `-1 - leaf`.
 
-use super::split::{Decision, Question};
+use super::split::{Decision, Question, n_ranges};
 use super::text::{Field, Fields};
 use super::{FORMAT, malformed};
-use crate::engine::forest::{self, Condition, Forest, Leaf, Node, Split};
+use crate::engine::forest::{self, Forest, Leaf, Node, Split};
 use crate::model_file::{Error, sum_covers};
 
 /// Words of 32 categories each, of numbers of 32 bits.
@@ -91,17 +91,20 @@ impl Reader {
                 Some(Decision::Numerical { missing, default }) => {
                     Question::numerical(threshold, missing, default)
                 }
-                Some(Decision::Categorical) => Question::categorical(
-                    sets.take(threshold).map_err(|reason| field.malformed(index, reason))?,
-                ),
+                Some(Decision::Categorical) => {
+                    let words = sets.take(threshold).map_err(|reason| field.malformed(index, reason))?;
+                    // Counted before they are made: a file of them would be many times its size.
+                    self.n_range_ends = self.n_range_ends.saturating_add(2 * n_ranges(words));
+                    if self.n_range_ends > Forest::MAX_RANGE_ENDS {
+                        return Err(Error::Forest {
+                            format: FORMAT,
+                            source: forest::Error::TooManyRanges { tree },
+                        });
+                    }
+                    Question::categorical(words)
+                }
                 None => return Err(of_types.malformed(index, format!("{bits} is no type of a decision"))),
             };
-            if let Condition::OneOf(ranges) = &question.condition {
-                self.n_range_ends += ranges.ends().len();
-            }
-            if self.n_range_ends > Forest::MAX_RANGE_ENDS {
-                return Err(Error::Forest { format: FORMAT, source: forest::Error::TooManyRanges { tree } });
-            }
             questions.push(question);
         }
         Ok(questions)

@@ -12,6 +12,10 @@ use crate::protobuf::Message;
 /// Of nodes and graph inputs.
 const MAX_NODES: usize = Forest::MAX_INPUTS + 64;
 
+/// Names of columns that all values together have: a value that is passed on has a
+/// copy of them.
+const MAX_NAMES: usize = 16 * Forest::MAX_INPUTS;
+
 const INT32: u64 = 6;
 const INT64: u64 = 7;
 
@@ -90,7 +94,7 @@ impl<'a> Graph<'a> {
             }
         }
         let mut found = None;
-        let mut n_nodes = 0;
+        let (mut n_nodes, mut n_names) = (0, 0_usize);
         for field in graph.fields() {
             let (1, node) = field? else { continue };
             n_nodes += 1;
@@ -117,6 +121,10 @@ impl<'a> Graph<'a> {
                 Some(_) => return Err(not_trees(format!("{} more than once", node.operator))),
                 None => {
                     let Some(meaning) = node.meaning(&values)? else { return Err(not_trees(node.operator)) };
+                    n_names = n_names.saturating_add(meaning.n_names() * node.outputs.len());
+                    if n_names > MAX_NAMES {
+                        return Err(malformed("the graph", "its columns are passed on too often"));
+                    }
                     for output in &node.outputs {
                         values.insert(output, meaning.copied());
                     }
@@ -214,7 +222,12 @@ impl Inputs {
             if (part.precision, part.element) != (whole.precision, whole.element) {
                 return None;
             }
-            whole.n_columns = Some(whole.n_columns?.saturating_add(part.n_columns?));
+            let n_columns = whole.n_columns?.saturating_add(part.n_columns?);
+            // Before any name is copied: each could double what there is.
+            if n_columns > Forest::MAX_INPUTS {
+                return None;
+            }
+            whole.n_columns = Some(n_columns);
             if let (Some(names), Some(more)) = (&mut whole.names, &part.names) {
                 names.extend_from_slice(more);
             } else {
@@ -237,6 +250,11 @@ impl Inputs {
 }
 
 impl Meaning {
+    fn n_names(&self) -> usize {
+        let Self::Inputs(inputs) = self else { return 0 };
+        inputs.names.as_ref().map_or(0, Vec::len)
+    }
+
     fn copied(&self) -> Self {
         match self {
             Self::Inputs(inputs) => Self::Inputs(inputs.clone()),

@@ -485,6 +485,44 @@ fn bad_files_are_refused_with_their_place() {
     assert!(others.is_empty(), "{}", others.join("\n"));
 }
 
+/// A matrix beside its own copy, forty times: 2^40 columns.
+#[test]
+fn columns_that_double_are_refused() {
+    let made = Made::regressor().changed(|made| {
+        (made.n_columns, made.trees_read) = (1, "c39");
+        let along_columns = attribute("axis", &number(3, 1));
+        for round in 0..40 {
+            let (copy, twice) = (format!("d{round}"), format!("c{round}"));
+            let before = if round == 0 { "rows".to_owned() } else { format!("c{}", round - 1) };
+            made.before.push(node("Identity", "", &[&before], &[&copy], &[]));
+            made.before.push(node("Concat", "", &[&before, &copy], &[&twice], &along_columns));
+        }
+    });
+    let error = read(&made.file()).expect_err("too many columns").to_string();
+    assert!(error.contains("Concat"), "{error}");
+}
+
+/// Two thousand columns, and a thousand copies of all of them.
+#[test]
+fn columns_that_are_copied_without_end_are_refused() {
+    let made = Made::regressor().changed(|made| {
+        (made.n_columns, made.trees_read) = (1, "copy0");
+        let along_columns = attribute("axis", &number(3, 1));
+        let mut widest = "rows".to_owned();
+        for round in 0..11 {
+            let (copy, twice) = (format!("d{round}"), format!("c{round}"));
+            made.before.push(node("Identity", "", &[&widest], &[&copy], &[]));
+            made.before.push(node("Concat", "", &[&widest, &copy], &[&twice], &along_columns));
+            widest = twice;
+        }
+        let copies: Vec<String> = (0..1_000).map(|copy| format!("copy{copy}")).collect();
+        let copies: Vec<&str> = copies.iter().map(String::as_str).collect();
+        made.before.push(node("Identity", "", &[&widest], &copies, &[]));
+    });
+    let error = read(&made.file()).expect_err("too many copies").to_string();
+    assert!(error.contains("its columns are passed on too often"), "{error}");
+}
+
 /// Lists are bounded before there are trees of them, and trees before they are
 /// copied for every output.
 #[test]

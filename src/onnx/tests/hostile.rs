@@ -261,6 +261,8 @@ fn outputs(n: usize) -> Bytes {
 fn what_is_no_model_at_all_is_refused() {
     for (content, expected) in [
         (&b""[..], "no graph"),
+        // What is run would be both, and what is checked the second.
+        (&[nested(2).bytes(), Made::small().bytes()].concat(), "two graphs"),
         (b"\x80\x04\x95", "the file ends within a field"),
         (b"<html>", "byte 1: no field has this wire type"),
         (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "a number of more than 64 bits"),

@@ -94,7 +94,7 @@ fn features(inputs: &[Input<'_>], model: &Model, bounds: Bounds<'_>) -> Result<I
     let columns: HashMap<&str, usize> =
         model.input_names.iter().enumerate().map(|(column, name)| (&**name, column)).collect();
     let mut is_given = vec![false; n_features];
-    let mut rows: Option<(usize, Vec<f64>)> = None;
+    let mut columns_of = Vec::with_capacity(inputs.len());
     for input in inputs {
         let unknown = |message| input.blame(Refusal::new(Reason::TensorUnknown, message));
         let Some(&column) = columns.get(&*input.tensor.name) else {
@@ -105,6 +105,16 @@ fn features(inputs: &[Input<'_>], model: &Model, bounds: Bounds<'_>) -> Result<I
         if std::mem::replace(&mut is_given[column], true) {
             return Err(unknown("it is given twice".to_owned()));
         }
+        columns_of.push(column);
+    }
+    if let Some(left_out) = is_given.iter().position(|given| !given) {
+        let field = format_args!("inputs[{:?}]", shown(&model.input_names[left_out]));
+        let message = "the model reads this feature, and no tensor has it: where it is missing, give NaN";
+        return Err(Refusal::of_field(Reason::TensorUnknown, field, message));
+    }
+    // Only a request with all of them gets room for the matrix.
+    let mut rows: Option<(usize, Vec<f64>)> = None;
+    for (input, column) in inputs.iter().zip(columns_of) {
         let column_values = input.column(bounds).map_err(|refusal| input.blame(refusal))?;
         let n_rows = column_values.len();
         let (expected, values) = rows.get_or_insert_with(|| (n_rows, vec![f64::NAN; n_rows * n_features]));
@@ -115,11 +125,6 @@ fn features(inputs: &[Input<'_>], model: &Model, bounds: Bounds<'_>) -> Result<I
         for (row, value) in column_values.into_iter().enumerate() {
             values[row * n_features + column] = value;
         }
-    }
-    if let Some(left_out) = is_given.iter().position(|given| !given) {
-        let field = format_args!("inputs[{:?}]", shown(&model.input_names[left_out]));
-        let message = "the model reads this feature, and no tensor has it: where it is missing, give NaN";
-        return Err(Refusal::of_field(Reason::TensorUnknown, field, message));
     }
     let (n_rows, values) = rows.unwrap_or_default();
     Ok(Inputs::Rows { n_rows, values })
