@@ -196,7 +196,8 @@ impl Scorer for RankedForest {
 
     fn engine(&self) -> String {
         let path = self.path;
-        match (self.form.as_ref().filter(|_| path != Path::Reference), self.misfit) {
+        match (&self.form, self.misfit) {
+            (Some(_), _) if path == Path::Reference => path.to_string(),
             (Some(form), None) => format!("{} {path}", form.name()),
             (Some(form), Some(misfit)) => format!("{} {path}, as {misfit}", form.name()),
             (None, Some(misfit)) => format!("{path}, as {misfit}"),
@@ -370,6 +371,8 @@ mod tests {
         let thresholds = (0..256).map(|at| stump(1, less(at), Side::Left, 1.0)).collect();
         let said = "bits portable, as input 1, counted from 0, has more than 255 thresholds";
         assert_eq!(engine(2, thresholds), said);
+        let by_choice = RankedForest::new(Forest::new(Frame::single(0, 0.0), Vec::new()).expect("valid"));
+        assert_eq!(by_choice.with_path(Path::Reference).engine(), "reference");
         let tests = (0..128).map(|input| stump(input, less(0), Side::Left, 1.0)).collect();
         let said = "bits portable, as there are more than 127 tests: inputs and sets of categories";
         assert_eq!(engine(128, tests), said);

@@ -13,7 +13,7 @@ use super::layout::{Group, Layout};
 use super::ranks::{self, RowRanks};
 use super::sums::Sums;
 use super::walk::add_group;
-use super::wide::Wide;
+use super::wide::{FEW, MORE, MOST, Wide, by_words};
 
 /// Trees of a vector.
 const WIDTH: usize = 8;
@@ -54,14 +54,18 @@ fn add_leaves_avx2(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
 
 pub fn add_wide_leaves(wide: &Wide, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     debug_assert!(is_available());
+    let add: [unsafe fn(&Wide, &Sums, &[f64], &mut [f64]); 3] =
+        [add_wide_leaves_avx2::<FEW>, add_wide_leaves_avx2::<MORE>, add_wide_leaves_avx2::<MOST>];
     // SAFETY: this path is taken only where `is_available` says so.
-    unsafe { add_wide_leaves_avx2(wide, sums, row, raw) }
+    unsafe { by_words(wide, add)(wide, sums, row, raw) }
 }
 
 #[target_feature(enable = "avx2,popcnt")]
-fn add_wide_leaves_avx2(wide: &Wide, sums: &Sums, row: &[f64], raw: &mut [f64]) {
+fn add_wide_leaves_avx2<const WORDS: usize>(wide: &Wide, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     let n_reached = |value, thresholds: &_| n_reached(value, thresholds);
-    wide.add_leaves_by(sums, row, raw, n_reached, |wide, words, group| walk_wide(wide, words, group));
+    wide.add_leaves_by::<WORDS>(sums, row, raw, n_reached, |wide, words, group| {
+        walk_wide(wide, words, group)
+    });
 }
 
 #[target_feature(enable = "avx2,popcnt")]
@@ -113,9 +117,11 @@ fn score_batch_avx2(batch: &Batch, layout: &Layout, sums: &Sums, rows: RowsAndRa
     batch.score(&layout.ranker, sums, rows, |value, thresholds| n_reached(value, thresholds));
 }
 
-/// How many of the thresholds are not greater than `value`.
+/// How many of the thresholds are not greater than `value`: masks of 512 bits are
+/// slower to count.
 #[target_feature(enable = "avx2,popcnt")]
-fn n_reached(value: f64, thresholds: &[f64; ranks::WIDTH]) -> usize {
+#[inline]
+pub fn n_reached(value: f64, thresholds: &[f64; ranks::WIDTH]) -> usize {
     let value = _mm256_set1_pd(value);
     let quarters = thresholds.as_chunks::<4>().0;
     let [a, b, c, d] = [0, 1, 2, 3].map(|quarter| {

@@ -2,14 +2,13 @@
 #![expect(unsafe_code, reason = "gathers take addresses; they are several times as fast as plain code")]
 
 use std::arch::x86_64::{
-    __m512i, _CMP_GE_OQ, _mm512_add_epi32, _mm512_cmp_pd_mask, _mm512_i32gather_epi32, _mm512_loadu_pd,
-    _mm512_loadu_si512, _mm512_mask_blend_epi8, _mm512_mask_cmpgt_epu8_mask, _mm512_maskz_mov_epi8,
-    _mm512_movepi8_mask, _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_pd,
-    _mm512_srai_epi32, _mm512_srli_epi32, _mm512_storeu_si512,
+    __m512i, _mm512_add_epi32, _mm512_i32gather_epi32, _mm512_loadu_si512, _mm512_mask_blend_epi8,
+    _mm512_mask_cmpgt_epu8_mask, _mm512_maskz_mov_epi8, _mm512_movepi8_mask, _mm512_permutex2var_epi8,
+    _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_srai_epi32, _mm512_srli_epi32, _mm512_storeu_si512,
 };
 
+use super::avx2;
 use super::layout::{Group, Layout};
-use super::ranks;
 use super::sums::Sums;
 use super::walk::add_group;
 
@@ -19,7 +18,8 @@ const WIDTH: usize = 16;
 const LOWEST: u64 = 0x1111_1111_1111_1111;
 
 pub fn is_available() -> bool {
-    is_x86_feature_detected!("avx512f")
+    avx2::is_available()
+        && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vbmi")
 }
@@ -30,9 +30,9 @@ pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     unsafe { add_leaves_avx512(layout, sums, row, raw) }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx2,popcnt")]
 fn add_leaves_avx512(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
-    let ranks = layout.ranker.rank_by(row, |value, thresholds| n_reached(value, thresholds));
+    let ranks = layout.ranker.rank_by(row, |value, thresholds| avx2::n_reached(value, thresholds));
     if let Some(symmetric) = &layout.symmetric {
         return symmetric.add_leaves(&ranks, &layout.groups, sums, raw);
     }
@@ -44,7 +44,7 @@ fn add_leaves_avx512(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64])
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx2,popcnt")]
 fn add_groups<const SLOTS: usize>(layout: &Layout, sums: &Sums, ranks: [__m512i; 4], raw: &mut [f64]) {
     for group in &layout.groups {
         let mut at = std::array::from_fn(|vector| load(&group.roots[WIDTH * vector..]));
@@ -62,21 +62,8 @@ fn add_groups<const SLOTS: usize>(layout: &Layout, sums: &Sums, ranks: [__m512i;
     }
 }
 
-/// How many of the thresholds are not greater than `value`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-fn n_reached(value: f64, thresholds: &[f64; ranks::WIDTH]) -> usize {
-    let value = _mm512_set1_pd(value);
-    let (halves, _) = thresholds.as_chunks::<8>();
-    let [low, high] = [0, 1].map(|half| {
-        // SAFETY: there are eight.
-        let thresholds = unsafe { _mm512_loadu_pd(halves[half].as_ptr()) };
-        _mm512_cmp_pd_mask::<_CMP_GE_OQ>(value, thresholds)
-    });
-    (u32::from(low) | u32::from(high) << 8).count_ones() as usize
-}
-
 /// Moves the first `VECTORS` down by `n_levels`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx2,popcnt")]
 #[inline]
 fn walk<const SLOTS: usize, const VECTORS: usize>(
     layout: &Layout,
@@ -99,7 +86,7 @@ fn walk<const SLOTS: usize, const VECTORS: usize>(
 
 /// The ranks of the slots that are the lowest bytes of `slots`; of the leaves'
 /// slot any, as no rank is greater than theirs.
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx2,popcnt")]
 fn look_up<const SLOTS: usize>(ranks: [__m512i; 4], slots: __m512i) -> __m512i {
     if SLOTS == 64 {
         return _mm512_permutexvar_epi8(slots, ranks[0]);

@@ -30,6 +30,10 @@ pub struct Wide {
 /// Trees that are in the air together.
 const LANES: usize = 8;
 
+pub const FEW: usize = 1 << 10;
+pub const MORE: usize = 1 << 13;
+pub const MOST: usize = Tests::MAX_WORDS;
+
 impl Wide {
     /// None if there are too many tests.
     pub fn of(forest: &Forest) -> Option<Self> {
@@ -58,8 +62,9 @@ impl Wide {
         Some(order.placed(tree, root, &mut self.values))
     }
 
+    /// With room for `WORDS` words of bits; see [`by_words`].
     #[inline(always)]
-    pub fn add_leaves_by(
+    pub fn add_leaves_by<const WORDS: usize>(
         &self,
         sums: &Sums,
         row: &[f64],
@@ -67,33 +72,32 @@ impl Wide {
         n_reached: impl Fn(f64, &[f64; WIDTH]) -> usize,
         walk: impl Fn(&Self, &[u64], &Group) -> [u32; Group::LANES],
     ) {
-        // To set what is not needed would take longer than the walk.
-        match self.tests.n_words() {
-            0..=1_024 => self.add_leaves_of(&mut [0; 1_024], sums, row, raw, n_reached, walk),
-            1_025..=8_192 => self.add_leaves_of(&mut [0; 8_192], sums, row, raw, n_reached, walk),
-            _ => self.add_leaves_of(&mut [0; Tests::MAX_WORDS], sums, row, raw, n_reached, walk),
-        }
-    }
-
-    #[inline(always)]
-    fn add_leaves_of(
-        &self,
-        words: &mut [u64],
-        sums: &Sums,
-        row: &[f64],
-        raw: &mut [f64],
-        n_reached: impl Fn(f64, &[f64; WIDTH]) -> usize,
-        walk: impl Fn(&Self, &[u64], &Group) -> [u32; Group::LANES],
-    ) {
-        self.tests.set(row, words, n_reached);
+        let mut words = [0; WORDS];
+        self.tests.set(row, &mut words, n_reached);
         for group in &self.groups {
-            add_group(&walk(self, words, group), &self.values, group, sums, raw);
+            add_group(&walk(self, &words, group), &self.values, group, sums, raw);
         }
     }
 }
 
+/// Of functions with room for few words, for more, and for the most that there
+/// can be, the one for a forest: what is not needed would take longer to clear
+/// than the walk.
+pub fn by_words<F>(wide: &Wide, [few, more, most]: [F; 3]) -> F {
+    match wide.tests.n_words() {
+        0..=FEW => few,
+        0..=MORE => more,
+        _ => most,
+    }
+}
+
 pub fn add_leaves(wide: &Wide, sums: &Sums, row: &[f64], raw: &mut [f64]) {
-    wide.add_leaves_by(sums, row, raw, n_reached, walk);
+    by_words(wide, [add_some::<FEW>, add_some::<MORE>, add_some::<MOST>])(wide, sums, row, raw);
+}
+
+#[inline(never)] // Or the words would be on the stack of whoever calls it, used or not.
+fn add_some<const WORDS: usize>(wide: &Wide, sums: &Sums, row: &[f64], raw: &mut [f64]) {
+    wide.add_leaves_by::<WORDS>(sums, row, raw, n_reached, walk);
 }
 
 /// The leaves that a group's trees end at, in plain code.
