@@ -54,7 +54,8 @@ fn add_leaves_avx2(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
 
 pub fn add_wide_leaves(wide: &Wide, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     debug_assert!(is_available());
-    let add: [unsafe fn(&Wide, &Sums, &[f64], &mut [f64]); 3] =
+    type Add = unsafe fn(&Wide, &Sums, &[f64], &mut [f64]);
+    let add: [Add; 3] =
         [add_wide_leaves_avx2::<FEW>, add_wide_leaves_avx2::<MORE>, add_wide_leaves_avx2::<MOST>];
     // SAFETY: this path is taken only where `is_available` says so.
     unsafe { by_words(wide, add)(wide, sums, row, raw) }
