@@ -33,4 +33,11 @@ impl Engine for Ours {
         // ONNX has an output for each of the two classes.
         raw[n_outputs - 1]
     }
+
+    fn score_batch(&mut self, rows: &Rows, at: usize, scores: &mut [f64]) {
+        match self.0.n_outputs() {
+            1 => self.0.score_batch(rows.doubles(at, scores.len()), scores.len(), scores),
+            _ => (at..).zip(scores).for_each(|(row, score)| *score = self.score(rows, row)),
+        }
+    }
 }
