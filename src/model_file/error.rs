@@ -5,6 +5,9 @@ use std::io;
 use super::Format;
 use crate::engine::forest;
 
+/// The longest text that an error repeats, in characters.
+const MAX_CHARS: usize = 200;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{0}")]
@@ -30,10 +33,35 @@ pub enum Error {
 
 impl Error {
     pub(super) fn malformed(format: Format, at: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Malformed { format, at: at.into(), reason: reason.into() }
+        Self::Malformed { format, at: shown(at.into()), reason: shown(reason.into()) }
     }
 
     pub(super) fn unsupported(format: Format, what: impl Into<String>) -> Self {
-        Self::Unsupported { format, what: what.into() }
+        Self::Unsupported { format, what: shown(what.into()) }
+    }
+
+    pub(super) fn not_trees(operator: impl Into<String>) -> Self {
+        Self::NotTrees { operator: shown(operator.into()) }
+    }
+}
+
+/// Without what is too long for a line: the parsers repeat texts of the file.
+fn shown(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_CHARS) {
+        text.replace_range(end.., "…");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read;
+
+    #[test]
+    fn a_long_text_of_the_file_is_not_repeated_whole() {
+        let long = "é".repeat(5_000);
+        let file = format!(r#"{{"learner":"{long}","version":[3,2,0]}}"#);
+        let error = read(file.as_bytes()).expect_err("no learner").to_string();
+        assert!(error.starts_with("XGBoost JSON: line 1, column ") && error.len() < 600, "{error}");
     }
 }

@@ -79,5 +79,5 @@ fn unsupported(what: impl Into<String>) -> Error {
 }
 
 fn not_trees(operator: impl Into<String>) -> Error {
-    Error::NotTrees { operator: operator.into() }
+    Error::not_trees(operator)
 }
