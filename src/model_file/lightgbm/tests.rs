@@ -229,8 +229,9 @@ fn bad_files_are_refused_with_their_place() {
                 .replace("tree_sizes=", "tree_sizes=1 "),
             "the raw output can overflow at tree 1",
         ),
-        (with("threshold=0.5 0", "threshold=nan 0"), "threshold[0]: \"nan\" is no finite number"),
+        (with("threshold=0.5 0", "threshold=nan 0"), "threshold[0]: \"nan\" is no number"),
         (with("threshold=0.5 0", &format!("threshold={long} 0")), "threshold[0]: \"xxxx"),
+        (with("threshold=0.5 0", "threshold=0.5 inf"), "threshold[1]: inf is none of 1 sets of categories"),
         (with("threshold=0.5 0", "threshold=0.5 1"), "threshold[1]: 1 is none of 1 sets of categories"),
         (with("threshold=0.5 0", "threshold=0.5 -1"), "threshold[1]: -1 is none of 1 sets"),
         (

@@ -1,5 +1,6 @@
 //! The lines of the file: a header and trees, which are lists of `name=value`.
 
+use std::num::ParseFloatError;
 use std::str::FromStr;
 
 use smallvec::SmallVec;
@@ -156,6 +157,25 @@ impl Number for f64 {
 
     fn of(text: &str) -> Option<Self> {
         text.parse().ok().filter(|number: &Self| number.is_finite())
+    }
+}
+
+/// Where a split divides numbers: LightGBM writes `inf` where all of them go left of those that are missing.
+pub struct Threshold(pub f64);
+
+impl FromStr for Threshold {
+    type Err = ParseFloatError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl Number for Threshold {
+    const KIND: &'static str = "number";
+
+    fn of(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|Self(number)| !number.is_nan())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Trees: splits and leaves are numbered apart, a child that is a leaf by `-1 - leaf`.
 
 use super::split::{Decision, Question, n_ranges};
-use super::text::{Field, Fields};
+use super::text::{Field, Fields, Threshold};
 use super::{FORMAT, malformed};
 use crate::engine::forest::{self, Forest, Leaf, Node, Split};
 use crate::model_file::{Error, sum_covers};
@@ -81,12 +81,12 @@ impl Reader {
             return Ok(Vec::new());
         }
         let field = fields.required("threshold")?;
-        let thresholds: Vec<f64> = field.numbers(n_splits)?;
+        let thresholds: Vec<Threshold> = field.numbers(n_splits)?;
         let of_types = fields.required("decision_type")?;
         let types: Vec<u32> = of_types.numbers(n_splits)?;
         let mut sets = Sets::read(fields, n_splits)?;
         let mut questions = Vec::with_capacity(n_splits);
-        for (index, (threshold, bits)) in thresholds.into_iter().zip(types).enumerate() {
+        for (index, (Threshold(threshold), bits)) in thresholds.into_iter().zip(types).enumerate() {
             let question = match Decision::of(bits) {
                 Some(Decision::Numerical { missing, default }) => {
                     Question::numerical(threshold, missing, default)

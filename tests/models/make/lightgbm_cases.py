@@ -60,8 +60,21 @@ def labels(objective, signal, n_classes):
     return np.round(10 * signal, 2)
 
 
-def make(name, covers, note="", objective="regression", trees=8, categories=None, predict=None, train=None, **params):
+def make(
+    name,
+    covers,
+    note="",
+    objective="regression",
+    trees=8,
+    categories=None,
+    predict=None,
+    train=None,
+    signal_of=None,
+    **params,
+):
     names, x, signal = training_data()
+    if signal_of:
+        signal = signal_of(dict(zip(names, x.T, strict=True)), signal)
     categorical = []
     if categories:
         names, x, signal = with_categories(names, x, signal, categories)
@@ -184,6 +197,11 @@ def make_early_stopped():
 def make_missing():
     make("zero_as_missing", ["missing type zero"], objective="binary", zero_as_missing=True)
     make("missing_disabled", ["missing type none: NaN is 0"], objective="binary", use_missing=False)
+    make(
+        "nan_or_not",
+        ["threshold inf: all numbers on one side, NaN on the other"],
+        signal_of=lambda columns, signal: 5.0 * np.isnan(columns["rate"]) + 0.1 * signal,
+    )
     make("nan_directions", ["missing type NaN, both default directions"], objective="binary", trees=20, num_leaves=5)
 
 
