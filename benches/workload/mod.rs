@@ -33,10 +33,7 @@ pub fn small() -> Plan {
     let mut text = String::from("[series]\nexact_rows = 16384\n");
     for window in ["1h", "24h", "7d"] {
         for (aggregate, of) in [("count", "buy"), ("sum", "buy.value"), ("distinct", "buy.item")] {
-            let _ = writeln!(
-                text,
-                "[features.{aggregate}_{window}]\naggregate = \"{aggregate}\"\nof = \"{of}\"\nwindow = \"{window}\""
-            );
+            feature(&mut text, &format!("{aggregate}_{window}"), aggregate, of, window, "");
         }
     }
     text.push_str("[features.since]\naggregate = \"time_since_last\"\nof = \"buy\"\n");
@@ -46,17 +43,40 @@ pub fn small() -> Plan {
 /// Forty features over windows from five minutes to 90 days of twelve
 /// streams: types, properties and filters.
 pub fn wide() -> Plan {
-    forty_features(|_, window| window.to_owned())
+    compiled(&forty_features(|_, window| window.to_owned()))
 }
 
-/// The same features over windows of `longest`, its half, its quarter and so on.
-pub fn wide_up_to(longest: Millis) -> Plan {
-    forty_features(|shorter, _| format!("{}s", (longest.as_millis() / 1_000) >> shorter))
+/// The same features over windows of `longest`, its half, its quarter and so on;
+/// and what else the definitions have.
+pub fn wide_up_to(longest: Millis, others: &str) -> Plan {
+    let features = forty_features(|shorter, _| format!("{}s", (longest.as_millis() / 1_000) >> shorter));
+    compiled(&(features + others))
 }
+
+/// Counts that keep the rows of these streams for 90 days, however short the
+/// other windows are.
+pub fn kept_for_90_days(streams: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (number, (of, filter)) in streams.iter().enumerate() {
+        feature(&mut text, &format!("kept_{number}"), "count", of, "90d", filter);
+    }
+    text
+}
+
+/// What events the streams of [`wide`] are of, and their filters.
+pub const STREAMS: [(&str, &str); 7] = [
+    ("view", ""),
+    ("view", "section == \"shoes\""),
+    ("cart", ""),
+    ("search", ""),
+    ("purchase", ""),
+    ("return", ""),
+    ("*", ""),
+];
 
 /// `window`: from the number of longer windows of the same stream, and what
 /// it is where they go up to 90 days.
-fn forty_features(window: impl Fn(usize, &str) -> String) -> Plan {
+fn forty_features(window: impl Fn(usize, &str) -> String) -> String {
     let longest = "90d";
     let streams = [
         ("view", "", "count", &["5m", "1h", "24h", "7d", longest][..]),
@@ -77,14 +97,20 @@ fn forty_features(window: impl Fn(usize, &str) -> String) -> Plan {
     for (number, (of, filter, aggregate, windows)) in streams.iter().enumerate() {
         for (index, usual) in windows.iter().enumerate() {
             let window = window(windows.len() - 1 - index, usual);
-            let _ = writeln!(text, "[features.f{number}_{aggregate}_{window}]");
-            let _ = writeln!(text, "aggregate = \"{aggregate}\"\nof = \"{of}\"\nwindow = \"{window}\"");
-            if !filter.is_empty() {
-                let _ = writeln!(text, "where = '{filter}'");
-            }
+            feature(&mut text, &format!("f{number}_{aggregate}_{window}"), aggregate, of, &window, filter);
         }
     }
-    compiled(&text)
+    text
+}
+
+fn feature(text: &mut String, name: &str, aggregate: &str, of: &str, window: &str, filter: &str) {
+    let _ = writeln!(
+        text,
+        "[features.{name}]\naggregate = \"{aggregate}\"\nof = \"{of}\"\nwindow = \"{window}\""
+    );
+    if !filter.is_empty() {
+        let _ = writeln!(text, "where = '{filter}'");
+    }
 }
 
 /// Counts of four event types over up to 90 days.
@@ -92,26 +118,21 @@ pub fn four_types() -> Plan {
     let mut text = String::new();
     for kind in ["view", "search", "cart", "purchase"] {
         for window in ["24h", "90d"] {
-            let _ = writeln!(
-                text,
-                "[features.{kind}_{window}]\naggregate = \"count\"\nof = \"{kind}\"\nwindow = \"{window}\""
-            );
+            feature(&mut text, &format!("{kind}_{window}"), "count", kind, window, "");
         }
     }
     compiled(&text)
 }
 
-/// Eight features of one stream over five minutes and over `longest`.
-pub fn one_stream(longest: Millis, exact_rows: usize) -> Plan {
-    let mut text = format!("[series]\nexact_rows = {exact_rows}\n");
+/// Eight features of one stream over five minutes and over `longest`; and what
+/// else the definitions have.
+pub fn one_stream(longest: Millis, exact_rows: usize, others: &str) -> Plan {
+    let mut text = format!("{others}[series]\nexact_rows = {exact_rows}\n");
     for window in ["5m".to_owned(), format!("{}s", longest.as_millis() / 1_000)] {
         for (aggregate, of) in
             [("count", "view"), ("sum", "view.price"), ("max", "view.price"), ("distinct", "view.item")]
         {
-            let _ = writeln!(
-                text,
-                "[features.{aggregate}_{window}]\naggregate = \"{aggregate}\"\nof = \"{of}\"\nwindow = \"{window}\""
-            );
+            feature(&mut text, &format!("{aggregate}_{window}"), aggregate, of, &window, "");
         }
     }
     compiled(&text)

@@ -191,7 +191,7 @@ impl<'a> Part<'a> {
                     Window::Sliding(length) => Some(length),
                     _ => None,
                 };
-                sketch.map_or(of_rows, |sketch| sketch.count_after(edge.from, length).round().max(of_rows))
+                sketch.map_or(of_rows, |sketch| sketch.count_after(edge.from, length).max(of_rows))
             }
         }
     }

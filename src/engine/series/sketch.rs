@@ -24,8 +24,10 @@ pub struct SlidingSketch {
     registers: Box<[Vec<u64>]>,
     /// Of the windows that features read, so that they need not read every register.
     /// None while they hold no more than rows, whose keys are counted one by one.
-    windows: Vec<(Millis, Option<WindowRanks>)>,
+    windows: Vec<KeptWindow>,
 }
+
+type KeptWindow = (Millis, Option<WindowRanks>);
 
 /// The latest time that fits beside a rank, in milliseconds.
 const MAX_TIME: i64 = (1 << (u64::BITS - RANK_BITS)) - 1;
@@ -77,7 +79,16 @@ impl SlidingSketch {
         let (number, new_rank) = hyperloglog::place(key, INDEX_BITS);
         let (register, entry) = (&mut self.registers[number], pack(time, new_rank));
         let when = |entry: u64| entry >> RANK_BITS;
-        // From the end, where nearly every event belongs.
+        // Nearly every event is later than all there are, and of a lower rank than one that stays.
+        if let Some(&last) = register.last()
+            && when(last) < when(entry)
+            && rank(last) > rank(entry)
+            && !self.windows.iter().any(|window| is_changed(window, Some(self::time(last))))
+        {
+            register.push(entry);
+            forget_until(register, horizon);
+            return;
+        }
         let at = register.iter().rposition(|&other| when(other) < when(entry)).map_or(0, |last| last + 1);
         if register.get(at).is_some_and(|&later| rank(later) >= rank(entry)) {
             return;
@@ -87,24 +98,21 @@ impl SlidingSketch {
         let from =
             register[..at].iter().rposition(|&other| rank(other) > rank(entry)).map_or(0, |last| last + 1);
         let greater = from.checked_sub(1).map(|greater| self::time(register[greater]));
-        let changed = |window: &&mut WindowRanks| window.is_changed(greater);
-        self.windows
-            .iter_mut()
-            .filter_map(|(_, window)| window.as_mut())
-            .filter(changed)
-            .for_each(|window| window.remove(register));
+        for (_, window) in self.windows.iter_mut().filter(|window| is_changed(window, greater)) {
+            window.iter_mut().for_each(|window| window.remove(register));
+        }
         if from < until {
             register[from] = entry;
             register.drain(from + 1..until);
         } else {
             register.insert(from, entry);
         }
-        if register.first().is_some_and(|&first| self::time(first) <= horizon) {
-            register.drain(..first_after(register, horizon));
-        }
-        for window in self.windows.iter_mut().filter_map(|(_, window)| window.as_mut()).filter(changed) {
-            window.add(number, register);
-            window.refresh();
+        forget_until(register, horizon);
+        for (_, window) in self.windows.iter_mut().filter(|window| is_changed(window, greater)) {
+            for window in window {
+                window.add(number, register);
+                window.refresh();
+            }
         }
     }
 
@@ -121,13 +129,13 @@ impl SlidingSketch {
         }
     }
 
-    /// The estimate of distinct keys after `time`, where a window of `length` begins.
+    /// About how many distinct keys there are after `time`, where a window of `length` begins.
     pub fn count_after(&self, time: Timestamp, length: Option<Millis>) -> f64 {
         let kept = self.windows.iter().find(|(kept, _)| Some(*kept) == length);
         let kept = kept.and_then(|(_, window)| window.as_ref()?.count_after(time, &self.registers));
         kept.unwrap_or_else(|| {
             let ranks = self.registers.iter().map(|register| greatest_after(register, time).map_or(0, rank));
-            ranks.collect::<Ranks>().estimate(INDEX_BITS)
+            ranks.collect::<Ranks>().estimate(INDEX_BITS).round()
         })
     }
 
@@ -144,6 +152,18 @@ impl SlidingSketch {
         };
         (registers.len() == Self::N_REGISTERS && registers.iter().all(is_register))
             .then(|| Self { registers: registers.into(), windows: Vec::new() })
+    }
+}
+
+/// Whether a window's greatest rank of a register changes by what is new after
+/// `greater`, the time of a greater rank.
+fn is_changed((_, window): &KeptWindow, greater: Option<Timestamp>) -> bool {
+    window.as_ref().is_some_and(|window| greater.is_none_or(|greater| greater <= window.from()))
+}
+
+fn forget_until(register: &mut Vec<u64>, horizon: Timestamp) {
+    if register.first().is_some_and(|&first| time(first) <= horizon) {
+        register.drain(..first_after(register, horizon));
     }
 }
 

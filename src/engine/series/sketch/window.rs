@@ -17,8 +17,8 @@ pub struct WindowRanks {
     /// The window holds what is later.
     from: Timestamp,
     ranks: Ranks,
-    /// What they come to.
-    estimate: f64,
+    /// How many keys they come to.
+    count: f64,
     /// When each register's greatest happened, with its number, in order;
     /// and of some that are not the greatest any more.
     greatest: VecDeque<(Timestamp, u8)>,
@@ -26,7 +26,7 @@ pub struct WindowRanks {
 
 impl WindowRanks {
     pub fn of(registers: &[Vec<u64>], from: Timestamp) -> Self {
-        let mut window = Self { from, ranks: Ranks::none(), estimate: 0.0, greatest: VecDeque::new() };
+        let mut window = Self { from, ranks: Ranks::none(), count: 0.0, greatest: VecDeque::new() };
         for (number, register) in registers.iter().enumerate() {
             window.add(number, register);
         }
@@ -34,10 +34,9 @@ impl WindowRanks {
         window
     }
 
-    /// Whether a register changes it by what is new after `greater`, the time
-    /// of a greater rank.
-    pub fn is_changed(&self, greater: Option<Timestamp>) -> bool {
-        greater.is_none_or(|greater| greater <= self.from)
+    /// The window holds what is later.
+    pub fn from(&self) -> Timestamp {
+        self.from
     }
 
     /// Does not count a register any more, which is to change.
@@ -67,7 +66,7 @@ impl WindowRanks {
     }
 
     pub fn refresh(&mut self) {
-        self.estimate = self.ranks.estimate(INDEX_BITS);
+        self.count = self.ranks.estimate(INDEX_BITS).round();
     }
 
     /// Moves on to the window that begins at `from`, not earlier than it did.
@@ -85,14 +84,14 @@ impl WindowRanks {
         }
     }
 
-    /// The estimate for the window that begins at `from`; none if it begins earlier than this.
+    /// The count for the window that begins at `from`; none if it begins earlier than this.
     pub fn count_after(&self, from: Timestamp, registers: &[Vec<u64>]) -> Option<f64> {
         if from < self.from {
             return None;
         }
         Some(match self.leaving(from) {
-            0 => self.estimate,
-            leaving => self.ranks_after(from, leaving, registers).estimate(INDEX_BITS),
+            0 => self.count,
+            leaving => self.ranks_after(from, leaving, registers).estimate(INDEX_BITS).round(),
         })
     }
 
