@@ -109,7 +109,7 @@ impl SlidingSketch {
         }
         forget_until(register, horizon);
         for (_, window) in self.windows.iter_mut().filter(|window| is_changed(window, greater)) {
-            for window in window {
+            if let Some(window) = window {
                 window.add(number, register);
                 window.refresh();
             }
