@@ -27,9 +27,9 @@ pub fn print<'a>(model: &str, best: &str, figures: impl Fn(&str) -> Option<&'a F
         line("p50 of lleaves'", p50_of(lleaves), Bound::AtMost(0.35));
     }
     line("p50 of ONNX Runtime's", p50_of(onnx), Bound::AtMost(0.10));
-    line("p99 of p50", Some(ours.single.p99 / ours.single.p50), Bound::AtMost(1.5));
+    line("p99 of p50", Some(ours.alone.p99 / ours.alone.p50), Bound::AtMost(1.5));
     line("cold, of LightGBM's", Some(ours.cold.p50 / lightgbm.cold.p50), Bound::AtMost(0.25));
-    line("p50 of two threads, of one's", Some(ours.of_two.p50 / ours.single.p50), Bound::AtMost(1.1));
+    line("p50 of two threads, of one's", Some(ours.of_two.p50 / ours.alone.p50), Bound::AtMost(1.1));
     line("CPU of loading, of LightGBM's", Some(ours.load_ms / lightgbm.load_ms), Bound::AtMost(1.0));
     if model == "ii" {
         let times = |peer: &Figures| ours.batch_rows_per_second / peer.batch_rows_per_second;

@@ -13,8 +13,10 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod batch;
+mod depths;
 mod layout;
 mod ranks;
+mod rounds;
 mod search;
 mod sums;
 mod symmetric;
@@ -228,8 +230,11 @@ mod tests {
     fn agrees(forest: &Forest, rows: &[Vec<f64>]) -> Result<(), TestCaseError> {
         let wide = Wide::of(forest).expect("few tests");
         agrees_in(forest, Form::Bits(wide), rows)?;
-        if let Some(form @ Form::Bytes(..)) = Form::of(forest).0 {
-            agrees_in(forest, form, rows)?;
+        for first_round in [None, Some(1), Some(2), Some(3)] {
+            if let Some(Form::Bytes(mut layout, batch)) = Form::of(forest).0 {
+                layout.first_round = first_round.unwrap_or(layout.first_round);
+                agrees_in(forest, Form::Bytes(layout, batch), rows)?;
+            }
         }
         Ok(())
     }
@@ -353,6 +358,41 @@ mod tests {
     }
 
     /// Of two levels; the children of the root ask about different inputs.
+    /// More trees than are walked before their leaves are added, of which a part goes on each time.
+    #[test]
+    fn many_trees_of_all_depths_go_on_by_rounds() {
+        let chain = |depth: u32, seed: u32| {
+            let split = |level: u32| {
+                let (left, right) = match (level + seed).is_multiple_of(2) {
+                    true => (2 * level + 1, 2 * level + 2),
+                    false => (2 * level + 2, 2 * level + 1),
+                };
+                Node::Split(Split {
+                    input: (level + seed) % 5,
+                    condition: Condition::LessOrEqual(f64::from((level * 3 + seed) % 9)),
+                    missing: Side::Left,
+                    zero_is_missing: false,
+                    left,
+                    right,
+                    cover: 0.0,
+                })
+            };
+            let leaf = |level: u32| {
+                Node::Leaf(Leaf { value: 2.0_f64.powi(((level + 7 * seed) % 50) as i32), cover: 0.0 })
+            };
+            let mut nodes: Vec<Node> = (0..depth).flat_map(|level| [split(level), leaf(level)]).collect();
+            nodes.push(leaf(depth));
+            Tree::of(nodes)
+        };
+        let trees = (0..1_100).map(|seed| chain(seed * 7 % 23, seed)).collect();
+        let forest = Forest::new(Frame::single(5, 0.25), trees).expect("valid");
+        let layout = Layout::of(&forest).expect("bytes");
+        assert!(!layout.is_of_one_round());
+        let rows: Vec<Vec<f64>> =
+            (0..60).map(|row| (0..5).map(|input| f64::from((row * (input + 2)) % 10)).collect()).collect();
+        agrees(&forest, &rows).expect("agrees");
+    }
+
     fn two_questions() -> Tree {
         let mut tree = symmetric(2, 1);
         if let Node::Split(split) = &mut tree.nodes[2] {

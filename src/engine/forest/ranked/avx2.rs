@@ -2,17 +2,18 @@
 #![expect(unsafe_code, reason = "gathers take addresses; they are faster than plain code")]
 
 use std::arch::x86_64::{
-    __m256i, _CMP_GE_OQ, _mm256_add_epi32, _mm256_and_si256, _mm256_castpd_si256, _mm256_cmp_pd,
-    _mm256_cmpgt_epi32, _mm256_i32gather_epi32, _mm256_loadu_pd, _mm256_loadu_si256, _mm256_movemask_epi8,
-    _mm256_packs_epi16, _mm256_packs_epi32, _mm256_set1_epi32, _mm256_set1_pd, _mm256_slli_epi32,
-    _mm256_srai_epi32, _mm256_srli_epi32, _mm256_srlv_epi32, _mm256_storeu_si256, _mm256_sub_epi32,
+    __m256i, _CMP_GE_OQ, _mm256_add_epi32, _mm256_and_si256, _mm256_castpd_si256, _mm256_castsi256_ps,
+    _mm256_cmp_pd, _mm256_cmpeq_epi32, _mm256_cmpgt_epi32, _mm256_i32gather_epi32, _mm256_loadu_pd,
+    _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_packs_epi16, _mm256_packs_epi32,
+    _mm256_set1_epi32, _mm256_set1_pd, _mm256_slli_epi32, _mm256_srai_epi32, _mm256_srli_epi32,
+    _mm256_srlv_epi32, _mm256_storeu_si256, _mm256_sub_epi32,
 };
 
 use super::batch::{Batch, RowsAndRaw};
-use super::layout::{Group, Layout};
+use super::layout::{Group, LEAF, Layout};
 use super::ranks::{self, RowRanks};
+use super::rounds::{self, Levels};
 use super::sums::Sums;
-use super::walk::add_group;
 use super::wide::{FEW, MORE, MOST, Wide, by_words};
 
 /// Trees of a vector.
@@ -36,20 +37,28 @@ fn add_leaves_avx2(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     if let Some(symmetric) = &layout.symmetric {
         return symmetric.add_leaves(&ranks, &layout.groups, sums, raw);
     }
-    for group in &layout.groups {
-        let mut ends = group.roots;
-        let depths = group.depths.as_chunks::<2>().0;
-        for (lanes, &[first, second]) in ends.as_chunks_mut::<LANES>().0.iter_mut().zip(depths) {
-            let mut at = std::array::from_fn(|vector| load(&lanes[WIDTH * vector..]));
-            walk::<4>(layout, &ranks, &mut at, second);
-            walk::<2>(layout, &ranks, &mut at, first - second);
-            for (at, lanes) in at.into_iter().zip(lanes.as_chunks_mut::<WIDTH>().0) {
-                // SAFETY: there is room for all eight.
-                unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), at) };
-            }
+    rounds::add_leaves(layout, sums, raw, |at, levels| walk_lanes(layout, &ranks, at, levels));
+}
+
+#[target_feature(enable = "avx2,popcnt")]
+#[inline]
+fn walk_lanes(layout: &Layout, ranks: &RowRanks, lanes: &mut [u32; Group::LANES], levels: Levels) -> u64 {
+    let leaf = _mm256_set1_epi32(LEAF as i32);
+    let mut at_leaf = 0;
+    let halves = lanes.as_chunks_mut::<LANES>().0.iter_mut().zip(levels.as_chunks::<2>().0);
+    for (half, (lanes, &[first, second])) in halves.enumerate() {
+        let mut at = std::array::from_fn(|vector| load(&lanes[WIDTH * vector..]));
+        let mut last = [leaf; 4];
+        walk::<4>(layout, ranks, &mut at, &mut last, second);
+        walk::<2>(layout, ranks, &mut at, &mut last, first - second);
+        for (vector, (at, lanes)) in at.into_iter().zip(lanes.as_chunks_mut::<WIDTH>().0).enumerate() {
+            // SAFETY: there is room for all eight.
+            unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), at) };
+            let is_leaf = _mm256_castsi256_ps(_mm256_cmpeq_epi32(last[vector], leaf));
+            at_leaf |= (_mm256_movemask_ps(is_leaf) as u64) << (half * LANES + vector * WIDTH);
         }
-        add_group(&ends, &layout.values, group, sums, raw);
     }
+    !at_leaf
 }
 
 pub fn add_wide_leaves(wide: &Wide, sums: &Sums, row: &[f64], raw: &mut [f64]) {
@@ -134,13 +143,19 @@ pub fn n_reached(value: f64, thresholds: &[f64; ranks::WIDTH]) -> usize {
     _mm256_movemask_epi8(two_bytes_each).count_ones() as usize / 2
 }
 
-/// Moves the first `VECTORS` down by `n_levels`.
+/// Moves the first `VECTORS` down by `n_levels`; `last` are the nodes that they were at before the last.
 #[target_feature(enable = "avx2,popcnt")]
 #[inline]
-fn walk<const VECTORS: usize>(layout: &Layout, ranks: &RowRanks, at: &mut [__m256i; 4], n_levels: u32) {
+fn walk<const VECTORS: usize>(
+    layout: &Layout,
+    ranks: &RowRanks,
+    at: &mut [__m256i; 4],
+    last: &mut [__m256i; 4],
+    n_levels: u32,
+) {
     let byte = _mm256_set1_epi32(0xff);
     for _ in 0..n_levels {
-        for at in &mut at[..VECTORS] {
+        for (at, last) in at[..VECTORS].iter_mut().zip(&mut *last) {
             // SAFETY: roots are nodes, and nodes lead to nodes.
             let node = unsafe { _mm256_i32gather_epi32::<4>(layout.nodes.as_ptr().cast(), *at) };
             let slot = _mm256_and_si256(node, byte);
@@ -151,6 +166,7 @@ fn walk<const VECTORS: usize>(layout: &Layout, ranks: &RowRanks, at: &mut [__m25
             let offset = _mm256_srai_epi32::<16>(node);
             // What goes right is all ones, which is -1.
             *at = _mm256_sub_epi32(_mm256_add_epi32(*at, offset), goes_right);
+            *last = node;
         }
     }
 }

@@ -2,15 +2,16 @@
 #![expect(unsafe_code, reason = "gathers take addresses; they are several times as fast as plain code")]
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_i32gather_epi32, _mm512_loadu_si512, _mm512_mask_blend_epi8,
-    _mm512_mask_cmpgt_epu8_mask, _mm512_maskz_mov_epi8, _mm512_movepi8_mask, _mm512_permutex2var_epi8,
-    _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_srai_epi32, _mm512_srli_epi32, _mm512_storeu_si512,
+    __m512i, _mm512_add_epi32, _mm512_cmpneq_epi32_mask, _mm512_i32gather_epi32, _mm512_loadu_si512,
+    _mm512_mask_blend_epi8, _mm512_mask_cmpgt_epu8_mask, _mm512_maskz_mov_epi8, _mm512_movepi8_mask,
+    _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi32,
+    _mm512_srai_epi32, _mm512_srli_epi32, _mm512_storeu_si512,
 };
 
 use super::avx2;
-use super::layout::{Group, Layout};
+use super::layout::{Group, LEAF, Layout};
+use super::rounds::{self, Levels};
 use super::sums::Sums;
-use super::walk::add_group;
 
 /// Trees of a vector.
 const WIDTH: usize = 16;
@@ -46,40 +47,55 @@ fn add_leaves_avx512(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64])
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx2,popcnt")]
 fn add_groups<const SLOTS: usize>(layout: &Layout, sums: &Sums, ranks: [__m512i; 4], raw: &mut [f64]) {
-    for group in &layout.groups {
-        let mut at = std::array::from_fn(|vector| load(&group.roots[WIDTH * vector..]));
-        let [first, second, third, fourth] = group.depths;
-        walk::<SLOTS, 4>(layout, ranks, &mut at, fourth);
-        walk::<SLOTS, 3>(layout, ranks, &mut at, third - fourth);
-        walk::<SLOTS, 2>(layout, ranks, &mut at, second - third);
-        walk::<SLOTS, 1>(layout, ranks, &mut at, first - second);
-        let mut ends = [0; Group::LANES];
-        for (at, ends) in at.into_iter().zip(ends.as_chunks_mut::<WIDTH>().0) {
-            // SAFETY: there is room for all sixteen.
-            unsafe { _mm512_storeu_si512(ends.as_mut_ptr().cast(), at) };
-        }
-        add_group(&ends, &layout.values, group, sums, raw);
-    }
+    rounds::add_leaves(layout, sums, raw, |at, levels| walk_lanes::<SLOTS>(layout, ranks, at, levels));
 }
 
-/// Moves the first `VECTORS` down by `n_levels`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx2,popcnt")]
+#[inline]
+fn walk_lanes<const SLOTS: usize>(
+    layout: &Layout,
+    ranks: [__m512i; 4],
+    lanes: &mut [u32; Group::LANES],
+    levels: Levels,
+) -> u64 {
+    let leaf = _mm512_set1_epi32(LEAF as i32);
+    let mut at = std::array::from_fn(|vector| load(&lanes[WIDTH * vector..]));
+    let mut last = [leaf; 4];
+    let [first, second, third, fourth] = levels;
+    walk::<SLOTS, 4>(layout, ranks, &mut at, &mut last, fourth);
+    walk::<SLOTS, 3>(layout, ranks, &mut at, &mut last, third - fourth);
+    walk::<SLOTS, 2>(layout, ranks, &mut at, &mut last, second - third);
+    walk::<SLOTS, 1>(layout, ranks, &mut at, &mut last, first - second);
+    let mut at_split = 0;
+    for (vector, (at, lanes)) in at.into_iter().zip(lanes.as_chunks_mut::<WIDTH>().0).enumerate() {
+        // SAFETY: there is room for all sixteen.
+        unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), at) };
+        at_split |= u64::from(_mm512_cmpneq_epi32_mask(last[vector], leaf)) << (WIDTH * vector);
+    }
+    at_split
+}
+
+/// Moves the first `VECTORS` down by `n_levels`; `last` are the nodes that they
+/// were at before the last.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx2,popcnt")]
 #[inline]
 fn walk<const SLOTS: usize, const VECTORS: usize>(
     layout: &Layout,
     ranks: [__m512i; 4],
     at: &mut [__m512i; 4],
+    last: &mut [__m512i; 4],
     n_levels: u32,
 ) {
     let one = _mm512_set1_epi8(1);
     for _ in 0..n_levels {
-        for at in &mut at[..VECTORS] {
+        for (at, last) in at[..VECTORS].iter_mut().zip(&mut *last) {
             // SAFETY: roots are nodes, and nodes lead to nodes.
             let node = unsafe { _mm512_i32gather_epi32::<4>(*at, layout.nodes.as_ptr().cast()) };
             let rank = look_up::<SLOTS>(ranks, node);
             let goes_right = _mm512_mask_cmpgt_epu8_mask(LOWEST, rank, _mm512_srli_epi32::<8>(node));
             let offset = _mm512_srai_epi32::<16>(node);
             *at = _mm512_add_epi32(_mm512_add_epi32(*at, offset), _mm512_maskz_mov_epi8(goes_right, one));
+            *last = node;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Trees as arrays of four-byte nodes.
 
 use super::Misfit;
+use super::depths;
 use super::ranks::{LEAF_SLOT, Ranker};
 use super::symmetric::Symmetric;
 use super::tree_order::{self, Placed};
@@ -16,6 +17,8 @@ pub struct Layout {
     /// Of all trees.
     pub values: Vec<f64>,
     pub groups: Vec<Group>,
+    /// Levels that all trees are walked before those go on that are left.
+    pub first_round: u32,
 }
 
 /// Trees that are walked side by side, in the order of the forest.
@@ -47,19 +50,25 @@ fn node(slot: u8, rank: u8, offset: u16) -> u32 {
 }
 
 /// A leaf leads to itself.
-const LEAF: u32 = (LEAF_SLOT as u32) | (u8::MAX as u32) << 8;
+pub const LEAF: u32 = (LEAF_SLOT as u32) | (u8::MAX as u32) << 8;
 
 impl Layout {
     pub fn of(forest: &Forest) -> Result<Self, Misfit> {
         let ranker = Ranker::of(forest)?;
         let (nodes, values, groups) = (Vec::new(), Vec::new(), Vec::new());
         let symmetric = Symmetric::of(forest, &ranker);
-        let mut layout = Self { ranker, symmetric, nodes, values, groups };
+        let mut layout = Self { ranker, symmetric, nodes, values, groups, first_round: 0 };
         for trees in forest.trees().chunks(Group::LANES) {
             let placed = trees.iter().map(|tree| layout.lay_out(tree)).collect::<Result<Vec<_>, _>>()?;
             layout.groups.push(Group::of(&placed));
         }
+        layout.first_round = depths::first_round(forest.trees(), &layout.groups);
         Ok(layout)
+    }
+
+    /// Whether all levels are walked at once.
+    pub fn is_of_one_round(&self) -> bool {
+        self.groups.iter().all(|group| group.depths[0] <= self.first_round)
     }
 
     fn lay_out(&mut self, tree: &Tree) -> Result<Placed, Misfit> {

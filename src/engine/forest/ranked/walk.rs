@@ -1,8 +1,9 @@
 //! Walking many trees at once, in plain code.
 
 use super::batch::{Batch, RowsAndRaw};
-use super::layout::{Group, Layout};
+use super::layout::{Group, LEAF, Layout};
 use super::ranks::{RowRanks, n_reached};
+use super::rounds::{self, Levels};
 use super::sums::Sums;
 
 /// Trees that are in the air together: as many as registers hold.
@@ -13,9 +14,7 @@ pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     if let Some(symmetric) = &layout.symmetric {
         return symmetric.add_leaves(&ranks, &layout.groups, sums, raw);
     }
-    for group in &layout.groups {
-        add_group(&walk(&layout.nodes, &ranks, group), &layout.values, group, sums, raw);
-    }
+    rounds::add_leaves(layout, sums, raw, |at, levels| walk(&layout.nodes, &ranks, at, levels));
 }
 
 pub fn score_batch(batch: &Batch, layout: &Layout, sums: &Sums, rows: RowsAndRaw) {
@@ -31,17 +30,20 @@ pub fn add_group(ends: &[u32; Group::LANES], values: &[f64], group: &Group, sums
     });
 }
 
-fn walk(nodes: &[u32], ranks: &RowRanks, group: &Group) -> [u32; Group::LANES] {
-    let mut ends = group.roots;
-    for (vector, lanes) in ends.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        for _ in 0..group.depths[vector * LANES / Group::VECTOR] {
-            for at in lanes.iter_mut() {
+fn walk(nodes: &[u32], ranks: &RowRanks, at: &mut [u32; Group::LANES], levels: Levels) -> u64 {
+    let mut at_split = 0;
+    for (vector, lanes) in at.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let mut last = [LEAF; LANES];
+        for _ in 0..levels[vector * LANES / Group::VECTOR] {
+            for (at, last) in lanes.iter_mut().zip(&mut last) {
                 let node = nodes[*at as usize];
                 let [slot, rank, ..] = node.to_le_bytes();
                 let goes_right = ranks[usize::from(slot)] > rank;
                 *at = at.wrapping_add_signed(i32::from((node >> 16) as i16)) + u32::from(goes_right);
+                *last = node;
             }
         }
+        at_split |= rounds::at_split(last) << (vector * LANES);
     }
-    ends
+    at_split
 }
