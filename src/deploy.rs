@@ -118,6 +118,26 @@ impl Deployer {
         self.make(entry, Change::Unloaded { version }, note, None).map(drop)
     }
 
+    /// Lets go of the versions that neither an alias nor a rollback needs; an
+    /// error if there are others only.
+    pub fn unload_unused(&self, model: &str, note: Note) -> Result<(), Error> {
+        let _changing = self.lock();
+        let entry = self.entry(model)?;
+        let (rollout, loaded) = (entry.rollout.clone(), entry.loaded.iter());
+        let versions: Vec<u32> = loaded.map(|loaded| loaded.model.version).collect();
+        drop(entry); // As in `make`.
+        let unused: Vec<u32> = versions.iter().copied().filter(|version| !rollout.needs(*version)).collect();
+        let in_use =
+            versions.iter().find_map(|&version| Some((rollout.aliases_of(version).next()?, version)));
+        if let (true, Some((alias, version))) = (unused.is_empty(), in_use) {
+            return Err(Error::InUse { alias, version });
+        }
+        for version in unused {
+            self.make(self.entry(model)?, Change::Unloaded { version }, note.clone(), None)?;
+        }
+        Ok(())
+    }
+
     /// Points an alias to a version. None if it pointed there already.
     pub fn set_alias(
         &self,
@@ -160,11 +180,12 @@ impl Deployer {
     }
 
     /// Points `stable` to the newest valid version in the models' directory, if
-    /// that is newer. Gives what is known then.
+    /// that is newer and has not been rolled back. Gives what is known then.
     pub fn serve_newest(&self, model: &str, note: Note) -> Result<Entry, Error> {
         let _changing = self.lock();
         let (found, entry) = self.registry.find_newer(model)?;
-        let Some(found) = found else { return Ok(entry) };
+        let is_new = |found: &Loaded| !entry.rollout.was_rolled_back(found.model.version);
+        let Some(found) = found.filter(is_new) else { return Ok(entry) };
         let (from, to) = (entry.rollout.stable, Some(found.model.version));
         let change = Change::Aliased { alias: Alias::Stable, from, to, percent: None };
         self.make(entry, change, note, Some(found))?;

@@ -152,6 +152,13 @@ impl Rollout {
         Alias::ALL.into_iter().filter(move |alias| self.version_of(*alias) == Some(version))
     }
 
+    /// Whether the version served everyone and was given up for another, as far back as moves are kept.
+    pub fn was_rolled_back(&self, version: u32) -> bool {
+        let is_it =
+            |made: &Move| matches!(made.change, Change::RolledBack { from, .. } if from == Some(version));
+        self.history.iter().any(is_it)
+    }
+
     /// Whether the version must be in memory: an alias points to it, or a
     /// rollback would.
     pub fn needs(&self, version: u32) -> bool {

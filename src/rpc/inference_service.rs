@@ -290,10 +290,10 @@ impl GrpcInferenceService for Inference {
 
     async fn repository_model_unload(
         &self,
-        _: Request<RepositoryModelUnloadRequest>,
+        request: Request<RepositoryModelUnloadRequest>,
     ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
-        let message = "a model serves for as long as the definitions name it";
-        self.reply(Err(Refusal::new(Reason::NotSupported, message)))
+        let unloaded = repository::unload(&self.context, request.into_inner()).await;
+        self.reply(unloaded.map(|()| RepositoryModelUnloadResponse {}))
     }
 
     async fn system_shared_memory_status(

@@ -134,6 +134,8 @@ def mistakes(client):
     refused(client.get_system_shared_memory_status, "UNIMPLEMENTED", "shares no memory")
     refused(lambda: client.load_model("byus"), "NOT_FOUND", "byus")
     client.load_model("buys")
+    refused(lambda: client.unload_model("byus"), "NOT_FOUND", "byus")
+    refused(lambda: client.unload_model("buys"), "FAILED_PRECONDITION", "stable points to version")
 
 
 def statistics(client):

@@ -1,11 +1,9 @@
 //! The registry as a model repository of Triton.
 
-use std::collections::BTreeMap;
-
-use crate::deploy::Note;
+use crate::deploy::{Deployer, Error, Note};
 use crate::proto::inference::repository_index_response::ModelIndex;
 use crate::proto::inference::{
-    ModelRepositoryParameter, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelLoadRequest,
+    RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelLoadRequest, RepositoryModelUnloadRequest,
 };
 use crate::registry::Entry;
 use crate::rpc::context::Context;
@@ -46,16 +44,45 @@ fn of_entry(entry: &Entry) -> Vec<ModelIndex> {
 /// serves until then, and goes on if a newer one is refused.
 pub async fn load(context: &Context, request: RepositoryModelLoadRequest) -> Result<(), Refusal> {
     check_repository(&request.repository_name)?;
-    check_parameters(&request.parameters)?;
-    let (deployer, name) = (context.parts.deployer.clone(), request.model_name);
-    let note = Note { who: "inference protocol".to_owned(), why: "RepositoryModelLoad".to_owned() };
-    match tokio::task::spawn_blocking(move || deployer.serve_newest(&name, note)).await {
-        Ok(Ok(entry)) if entry.stable().is_some() && entry.refused.is_empty() => Ok(()),
-        Ok(Ok(entry)) => Err(not_loaded(&entry)),
-        Ok(Err(error)) => Err(Refusal::from(error).at("model_name")),
+    if !request.parameters.is_empty() {
+        let message =
+            "models are loaded as they are in the models directory, without a configuration or files";
+        return Err(Refusal::of_field(Reason::NotSupported, "parameters", message));
+    }
+    let name = request.model_name;
+    let serve = move |deployer: &Deployer| deployer.serve_newest(&name, note("RepositoryModelLoad"));
+    match change(context, serve).await? {
+        entry if entry.stable().is_some() && entry.refused.is_empty() => Ok(()),
+        entry => Err(not_loaded(&entry)),
+    }
+}
+
+/// Lets go of the versions that neither an alias nor a rollback needs.
+pub async fn unload(context: &Context, request: RepositoryModelUnloadRequest) -> Result<(), Refusal> {
+    check_repository(&request.repository_name)?;
+    // Clients send it whatever is asked for; no model depends on another.
+    if request.parameters.keys().any(|name| name != "unload_dependents") {
+        let message = "there is no parameter but unload_dependents";
+        return Err(Refusal::of_field(Reason::NotSupported, "parameters", message));
+    }
+    let name = request.model_name;
+    change(context, move |deployer| deployer.unload_unused(&name, note("RepositoryModelUnload"))).await
+}
+
+fn note(call: &str) -> Note {
+    Note { who: "inference protocol".to_owned(), why: call.to_owned() }
+}
+
+async fn change<T: Send + 'static>(
+    context: &Context,
+    change: impl FnOnce(&Deployer) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Refusal> {
+    let deployer = context.parts.deployer.clone();
+    match tokio::task::spawn_blocking(move || change(&deployer)).await {
+        Ok(changed) => changed.map_err(|error| Refusal::from(error).at("model_name")),
         Err(panicked) => {
-            tracing::error!(error = %panicked, "loading a model failed");
-            Err(Refusal::new(Reason::Internal, "loading the model failed"))
+            tracing::error!(error = %panicked, "changing what serves failed");
+            Err(Refusal::new(Reason::Internal, "changing what serves failed"))
         }
     }
 }
@@ -67,12 +94,4 @@ pub fn check_repository(name: &str) -> Result<(), Refusal> {
     }
     let message = "there is one repository, without a name";
     Err(Refusal::of_field(Reason::NotSupported, "repository_name", message))
-}
-
-fn check_parameters(parameters: &BTreeMap<String, ModelRepositoryParameter>) -> Result<(), Refusal> {
-    if parameters.is_empty() {
-        return Ok(());
-    }
-    let message = "models are loaded as they are in the models directory, without a configuration or files";
-    Err(Refusal::of_field(Reason::NotSupported, "parameters", message))
 }

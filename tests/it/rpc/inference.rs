@@ -152,6 +152,52 @@ async fn a_stream_goes_on_after_a_refused_batch_and_ends_when_the_server_drains(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_nothing_needs_is_unloaded_and_what_was_rolled_back_stays_so() {
+    let server = TestServer::start(&[]).await;
+    let mut inference = server.inference();
+    let load = || RepositoryModelLoadRequest { model_name: "buys".to_owned(), ..Default::default() };
+    let unload =
+        |name: &str| RepositoryModelUnloadRequest { model_name: name.to_owned(), ..Default::default() };
+    let ready = async || {
+        let request = RepositoryIndexRequest { ready: true, ..Default::default() };
+        let index = server.inference().repository_index(request).await.expect("listed").into_inner();
+        index.models.into_iter().map(|model| model.version).collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        publish_model(server.directory.path());
+        inference.repository_model_load(load()).await.expect("loaded");
+    }
+    assert_eq!(ready().await, ["3", "2", "1"]);
+    inference.repository_model_unload(unload("buys")).await.expect("unloaded");
+    assert_eq!(ready().await, ["3", "2"]);
+    let status = inference.repository_model_unload(unload("buys")).await.expect_err("all are needed");
+    assert_eq!(failure(&status), (Code::FailedPrecondition, "MODEL_IN_USE".into()));
+    assert!(status.message().contains("stable points to version 3"), "{status:?}");
+
+    let rollback = v1::RollbackRequest { name: "buys".into(), who: "ada".into(), ..Default::default() };
+    server.models().rollback(rollback).await.expect("rolled back");
+    inference.repository_model_load(load()).await.expect("as it was");
+    let response = inference.model_infer(rows(&[3.0])).await.expect("scored").into_inner();
+    assert_eq!(response.model_version, "2");
+    inference.repository_model_unload(unload("buys")).await.expect("unloaded");
+    assert_eq!(ready().await, ["2"]);
+
+    let parameters = |name: &str| [(name.to_owned(), ModelRepositoryParameter::default())].into();
+    let other = RepositoryModelUnloadRequest { parameters: parameters("force"), ..unload("buys") };
+    let known =
+        RepositoryModelUnloadRequest { parameters: parameters("unload_dependents"), ..unload("buys") };
+    for (request, code, reason) in [
+        (unload("byus"), Code::NotFound, "MODEL_UNKNOWN"),
+        (other, Code::Unimplemented, "NOT_SUPPORTED"),
+        (known, Code::FailedPrecondition, "MODEL_IN_USE"),
+    ] {
+        let status = inference.repository_model_unload(request).await.expect_err(reason);
+        assert_eq!(failure(&status), (code, reason.to_owned()));
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_version_is_loaded_and_a_broken_one_names_its_reason() {
     let server = TestServer::start(&[]).await;
     let mut inference = server.inference();
