@@ -257,3 +257,66 @@ async fn a_library_that_is_named_must_be_one() {
     let path = directory.path().join("gone.so").display().to_string();
     assert!(tipoff::app::App::check(&config(directory.path(), &[("onnx.library", &path)])).is_err());
 }
+
+/// As a user runs it.
+#[test]
+fn a_bare_network_is_packaged_and_scores_as_where_it_was_made() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let [definitions, out, rows, scores] = ["definitions.toml", "models", "rows.csv", "scores.csv"].map(path);
+    std::fs::write(&definitions, DEFINITIONS).expect("written");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks/mlp_sigmoid");
+    let network = fixture.join("network.onnx").to_str().expect("UTF-8").to_owned();
+    let tipoff = |args: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_tipoff"))
+            .arg("model")
+            .args(args)
+            .output()
+            .expect("runs")
+    };
+    let package = |more: &[&str]| {
+        let args = ["package", &network, "--definitions", &definitions, "--out", &out, "--model", "buys"];
+        tipoff(&[&args, more].concat())
+    };
+    let refused = package(&[]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && said.contains("--link is missing"), "{said}");
+    let trees = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/lightgbm/binary/model.txt");
+    let trees = trees.to_str().expect("UTF-8");
+    let args = ["--definitions", &definitions, "--out", &out, "--model", "buys", "--link", "identity"];
+    let refused = tipoff(&[&["package", trees][..], &args].concat());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        refused.status.code() == Some(2) && said.contains("--link and --scores are for networks"),
+        "{said}"
+    );
+    if library().is_none() {
+        return;
+    }
+
+    // The rows of the fixture, under the features' names.
+    let names = "views_1d,views_7d,mean_gap,carts_7d,carts_30d,buys_30d";
+    let inputs = std::fs::read_to_string(fixture.join("inputs.csv")).expect("rows");
+    let body: String = inputs.lines().skip(1).map(|line| format!("{line}\n")).collect();
+    std::fs::write(&rows, format!("{names}\n{body}")).expect("written");
+    for more in [&["--link", "identity"][..], &["--link", "identity", "--rows", &rows]] {
+        let made = package(more);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let dir = String::from_utf8(made.stdout).expect("UTF-8");
+        let scored = tipoff(&["score", dir.trim(), "--input", &rows, "--output", &scores]);
+        assert!(scored.status.success(), "{}", String::from_utf8_lossy(&scored.stderr));
+        let numbers = |text: &str| -> Vec<f64> {
+            let last = |line: &str| line.rsplit(',').next().expect("a cell").parse().expect("a number");
+            text.lines().skip(1).map(last).collect()
+        };
+        let expected = numbers(&std::fs::read_to_string(fixture.join("expected.csv")).expect("scores"));
+        let found = numbers(&std::fs::read_to_string(&scores).expect("scores"));
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-6, "{found}, not {expected}");
+        }
+    }
+    let refused = package(&["--link", "identity", "--features", "views_1d"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && said.contains("columns, the model has 1 features"), "{said}");
+}

@@ -1,6 +1,8 @@
-//! `tipoff model package`: a trainer's file and definitions to an artifact.
+//! `tipoff model package`: a model file and definitions to an artifact.
 
-use std::path::{Path, PathBuf};
+mod network;
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -17,7 +19,7 @@ use crate::engine::model::{Model, OutputKind};
 use crate::engine::plan::{ModelPlan, Plan};
 use crate::engine::time::Timestamp;
 use crate::model_file::{self, TreeModel};
-use crate::registry::{self, Content, Draft, Golden, Manifest, Output};
+use crate::registry::{self, Content, Draft, Golden, Manifest, Output, Published};
 
 /// Rows that the artifact must score as now.
 const GOLDEN_ROWS: usize = 64;
@@ -25,7 +27,7 @@ const SEED: u64 = 1;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A model file as its trainer writes it
+    /// A model file as its trainer writes it: trees, or a network in ONNX
     file: PathBuf,
     /// The definitions of its features
     #[arg(long, value_name = "FILE")]
@@ -40,10 +42,17 @@ pub struct Args {
     /// are called after, or of a file without names those of the model's definition
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     features: Vec<String>,
-    /// What its outputs are called; else `probability`, `value`, `class_0`, …
+    /// What its outputs are called; else `probability`, `value`, `class_0`, …; of a
+    /// network `probability`
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     outputs: Vec<String>,
-    /// Rows for the golden cases, as for `score`; else made up around its thresholds
+    /// Of a network: what makes outputs of its scores, `identity` if it does that itself
+    #[arg(long, value_enum)]
+    link: Option<network::LinkName>,
+    /// Of a network with several outputs: the one with the scores
+    #[arg(long, value_name = "OUTPUT")]
+    scores: Option<String>,
+    /// Rows for the golden cases, as for `score`; else made up, of trees around their thresholds
     #[arg(long, value_name = "ROWS")]
     rows: Option<PathBuf>,
     /// When it was made (RFC 3339), for artifacts that are the same byte for
@@ -58,32 +67,49 @@ pub fn run(args: &Args) -> Result<()> {
         let known: Vec<&str> = plan.models.iter().map(|model| &*model.name).collect();
         usage(anyhow!("the definitions have no model {:?}: {}", args.model, known.join(", ")))
     })?;
-    let (content, file) = read(&args.file).with_context(|| args.file.display().to_string()).map_err(usage)?;
-    let features = args.features(&file, &plan, model).map_err(usage)?;
-    let manifest = args.manifest(&file, &plan, model, &features)?;
-    let golden = args.golden(&file, &manifest)?;
-    let draft = Draft {
-        manifest,
-        model: Content::Foreign(file.format, &content),
-        golden: &golden,
-        extra: Default::default(),
+    let in_file = || args.file.display().to_string();
+    let content = model_file::content(&args.file).with_context(in_file).map_err(usage)?;
+    let published = match model_file::read(&content) {
+        Err(model_file::Error::NotTrees { .. }) => network::publish(args, &content, &plan, model),
+        Err(error) => Err(usage(anyhow!(error).context(in_file()))),
+        Ok(file) => publish(args, &content, &file, &plan, model),
     };
-    let published = registry::publish(&args.out, draft, &plan).map_err(usage)?;
-    println!("{}", published.dir.display());
-    let (features, golden) =
-        (count(features.len() as u64, "feature"), count(golden.len() as u64, "golden row"));
-    eprintln!("{} of {features}, verified with {golden}", file.format.name());
+    println!("{}", published?.dir.display());
     Ok(())
 }
 
-/// The bytes of a model file, and the model.
-fn read(path: &Path) -> Result<(Vec<u8>, TreeModel)> {
-    let content = model_file::content(path)?;
-    let model = model_file::read(&content)?;
-    Ok((content, model))
+/// Makes an artifact of trees.
+fn publish(
+    args: &Args,
+    content: &[u8],
+    file: &TreeModel,
+    plan: &Plan,
+    model: &ModelPlan,
+) -> Result<Published> {
+    if args.link.is_some() || args.scores.is_some() {
+        return Err(usage(anyhow!("--link and --scores are for networks: the file says what its trees are")));
+    }
+    let features = args.features(file, plan, model).map_err(usage)?;
+    let manifest = args.manifest(file, plan, model, &features)?;
+    let golden = args.golden(file, &manifest)?;
+    let draft = Draft {
+        manifest,
+        model: Content::Foreign(file.format, content),
+        golden: &golden,
+        extra: Default::default(),
+    };
+    args.publish(draft, plan, file.format.name())
 }
 
 impl Args {
+    fn publish(&self, draft: Draft<'_>, plan: &Plan, format: &str) -> Result<Published> {
+        let features = count(draft.manifest.features.len() as u64, "feature");
+        let golden = count(draft.golden.len() as u64, "golden row");
+        let published = registry::publish(&self.out, draft, plan).map_err(usage)?;
+        eprintln!("{format} of {features}, verified with {golden}");
+        Ok(published)
+    }
+
     /// By the file's inputs: the feature, by its index in the plan.
     fn features(&self, file: &TreeModel, plan: &Plan, model: &ModelPlan) -> Result<Vec<usize>> {
         let n_inputs = file.forest.n_inputs();
@@ -102,16 +128,7 @@ impl Args {
         if names.len() != n_inputs {
             bail!("--features: {} for {n_inputs} inputs", count(names.len() as u64, "name"));
         }
-        let index = |name: &String| {
-            let index = plan.features.iter().position(|feature| *feature.name == **name);
-            index.ok_or_else(|| {
-                anyhow!(
-                    "no definition is called {name:?} as the model's input is: \
-                     --features names the features in the model's order"
-                )
-            })
-        };
-        names.iter().map(index).collect()
+        indices(names, plan)
     }
 
     fn manifest(
@@ -143,16 +160,9 @@ impl Args {
     /// Rows with what the reference walker says of them.
     fn golden(&self, file: &TreeModel, manifest: &Manifest) -> Result<Vec<Golden>> {
         let n_inputs = file.forest.n_inputs();
-        let rows = match &self.rows {
+        let rows = match self.given_rows(manifest)? {
             None => trees::rows(&file.forest, GOLDEN_ROWS, SEED),
-            Some(path) => {
-                let names: Vec<_> =
-                    manifest.features.iter().map(|feature| feature.name.as_str().into()).collect();
-                let mut rows = Vec::new();
-                let mut given = Rows::open(path, Inputs::ByName(&names)).map_err(usage)?;
-                given.read(GOLDEN_ROWS, &mut rows).map_err(usage)?;
-                rows
-            }
+            Some(rows) => rows,
         };
         let reference = Model {
             name: manifest.name.as_str().into(),
@@ -169,6 +179,16 @@ impl Args {
         rows.map(|row| Golden::of(&reference, row.to_vec()).map_err(usage)).collect()
     }
 
+    /// The first rows of `--rows`, by the manifest's features.
+    fn given_rows(&self, manifest: &Manifest) -> Result<Option<Vec<f64>>> {
+        let Some(path) = &self.rows else { return Ok(None) };
+        let names: Vec<_> = manifest.features.iter().map(|feature| feature.name.as_str().into()).collect();
+        let mut rows = Vec::new();
+        let mut given = Rows::open(path, Inputs::ByName(&names)).map_err(usage)?;
+        given.read(GOLDEN_ROWS, &mut rows).map_err(usage)?;
+        Ok(Some(rows))
+    }
+
     fn created(&self) -> Result<Timestamp> {
         if let Some(created) = self.created {
             return Ok(created);
@@ -183,4 +203,18 @@ impl Args {
             }
         }
     }
+}
+
+/// The features that are called so, by index in the plan.
+fn indices(names: &[String], plan: &Plan) -> Result<Vec<usize>> {
+    let index = |name: &String| {
+        let index = plan.features.iter().position(|feature| *feature.name == **name);
+        index.ok_or_else(|| {
+            anyhow!(
+                "no definition is called {name:?} as the model's input is: \
+                 --features names the features in the model's order"
+            )
+        })
+    };
+    names.iter().map(index).collect()
 }
