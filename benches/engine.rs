@@ -14,7 +14,7 @@ use rand::RngExt;
 use tipoff::engine::model::Models;
 use tipoff::engine::plan::{EXACT_ROWS, Plan};
 use tipoff::engine::time::Millis;
-use workload::{Arriving, N_EVENTS, N_USERS, STREAMS, Users};
+use workload::{Arriving, N_EVENTS, N_USERS, Users};
 
 /// The server's.
 #[global_allocator]
@@ -67,23 +67,18 @@ fn window_length(c: &mut Criterion) {
     const HOUR: i64 = Millis::HOUR.as_millis();
     let lengths = [("1h", HOUR), ("24h", DAY), ("7d", 7 * DAY), ("30d", 30 * DAY), ("90d", 90 * DAY)];
     let events = |n, n_users| workload::events(n, n_users, Millis::new(90 * DAY), |_| Millis::ZERO);
-    let (kept, all_kept) = (workload::kept_for_90_days(&STREAMS[..1]), workload::kept_for_90_days(&STREAMS));
+    let (views_kept, all_kept) = (workload::views_kept(), workload::all_kept());
     for (what, n_events, n_users, exact_rows, others) in [
         ("one user, 28 events an hour, exact", 60_000, 1, 65_536, ""),
         ("one user, 463 events an hour", N_EVENTS, 1, EXACT_ROWS, ""),
         ("2,000 users", N_EVENTS, 2_000, EXACT_ROWS, ""),
-        ("2,000 users, 90 days kept", N_EVENTS, 2_000, EXACT_ROWS, &kept),
+        ("2,000 users, 90 days kept", N_EVENTS, 2_000, EXACT_ROWS, &views_kept),
     ] {
         let events = events(n_events, n_users);
         let mut eight = group(c, &format!("longest window, 8 features, {what}"));
         for (name, length) in lengths {
-            run(
-                &mut eight,
-                name,
-                &workload::one_stream(Millis::new(length), exact_rows, others),
-                &events,
-                true,
-            );
+            let plan = workload::one_stream(Millis::new(length), exact_rows, others);
+            run(&mut eight, name, &plan, &events, true);
         }
     }
     let events = events(N_EVENTS, N_USERS);

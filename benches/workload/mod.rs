@@ -1,5 +1,6 @@
 //! Definitions and events that the engine's benchmarks share.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use rand::seq::SliceRandom;
@@ -53,48 +54,49 @@ pub fn wide_up_to(longest: Millis, others: &str) -> Plan {
     compiled(&(features + others))
 }
 
-/// Counts that keep the rows of these streams for 90 days, however short the
-/// other windows are.
-pub fn kept_for_90_days(streams: &[(&str, &str)]) -> String {
+/// Counts that keep the views for 90 days, however short the other windows are.
+pub fn views_kept() -> String {
+    kept([("view", "")])
+}
+
+/// The same of every stream of [`wide`].
+pub fn all_kept() -> String {
+    let event = |of: &'static str| of.split_once('.').map_or(of, |(event, _)| event);
+    kept(WIDE.iter().map(|(of, filter, ..)| (event(of), *filter)).collect::<BTreeSet<_>>())
+}
+
+fn kept(streams: impl IntoIterator<Item = (&'static str, &'static str)>) -> String {
     let mut text = String::new();
-    for (number, (of, filter)) in streams.iter().enumerate() {
-        feature(&mut text, &format!("kept_{number}"), "count", of, "90d", filter);
+    for (number, (of, filter)) in streams.into_iter().enumerate() {
+        feature(&mut text, &format!("kept_{number}"), "count", of, LONGEST, filter);
     }
     text
 }
 
-/// What events the streams of [`wide`] are of, and their filters.
-pub const STREAMS: [(&str, &str); 7] = [
-    ("view", ""),
-    ("view", "section == \"shoes\""),
-    ("cart", ""),
-    ("search", ""),
-    ("purchase", ""),
-    ("return", ""),
-    ("*", ""),
+const LONGEST: &str = "90d";
+
+/// What the features of [`wide`] are of, their filters, aggregates and windows.
+const WIDE: [(&str, &str, &str, &[&str]); 13] = [
+    ("view", "", "count", &["5m", "1h", "24h", "7d", LONGEST]),
+    ("view.item", "", "distinct", &["1h", "24h", "7d", LONGEST]),
+    ("view.price", "", "mean", &["1h", "24h", LONGEST]),
+    ("view.price", "", "max", &["24h", LONGEST]),
+    ("view", "section == \"shoes\"", "count", &["1h", "24h", "7d", LONGEST]),
+    ("cart", "", "count", &["30m", "24h", "7d", LONGEST]),
+    ("cart.price", "", "sum", &["30m", "24h", LONGEST]),
+    ("cart.item", "", "distinct", &["24h", LONGEST]),
+    ("search", "", "count", &["1h", "24h", "7d"]),
+    ("purchase", "", "count", &["24h", "7d", LONGEST]),
+    ("purchase.price", "", "sum", &["7d", LONGEST]),
+    ("return", "", "count", &["30d", LONGEST]),
+    ("*", "", "count", &["5m", "24h", LONGEST]),
 ];
 
 /// `window`: from the number of longer windows of the same stream, and what
 /// it is where they go up to 90 days.
 fn forty_features(window: impl Fn(usize, &str) -> String) -> String {
-    let longest = "90d";
-    let streams = [
-        ("view", "", "count", &["5m", "1h", "24h", "7d", longest][..]),
-        ("view.item", "", "distinct", &["1h", "24h", "7d", longest]),
-        ("view.price", "", "mean", &["1h", "24h", longest]),
-        ("view.price", "", "max", &["24h", longest]),
-        ("view", "section == \"shoes\"", "count", &["1h", "24h", "7d", longest]),
-        ("cart", "", "count", &["30m", "24h", "7d", longest]),
-        ("cart.price", "", "sum", &["30m", "24h", longest]),
-        ("cart.item", "", "distinct", &["24h", longest]),
-        ("search", "", "count", &["1h", "24h", "7d"]),
-        ("purchase", "", "count", &["24h", "7d", longest]),
-        ("purchase.price", "", "sum", &["7d", longest]),
-        ("return", "", "count", &["30d", longest]),
-        ("*", "", "count", &["5m", "24h", longest]),
-    ];
     let mut text = String::new();
-    for (number, (of, filter, aggregate, windows)) in streams.iter().enumerate() {
+    for (number, (of, filter, aggregate, windows)) in WIDE.iter().enumerate() {
         for (index, usual) in windows.iter().enumerate() {
             let window = window(windows.len() - 1 - index, usual);
             feature(&mut text, &format!("f{number}_{aggregate}_{window}"), aggregate, of, &window, filter);

@@ -75,20 +75,29 @@ impl Models {
             .ok_or_else(|| Refusal::of_field(Reason::ModelUnknown, "name", "no definition names this model"))
     }
 
-    /// Has something changed, away from the threads that serve calls: it reads
-    /// files and waits for the log, and goes on though the caller has gone.
+    /// As [`change`], in the name of the caller.
     async fn change<T: Send + 'static>(
         &self,
         note: Result<Note, Refusal>,
         change: impl FnOnce(&Deployer, Note) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (deployer, note) = (self.context.parts.deployer.clone(), note?);
-        match tokio::task::spawn_blocking(move || change(&deployer, note)).await {
-            Ok(changed) => Ok(changed?),
-            Err(panicked) => {
-                tracing::error!(error = %panicked, "changing what serves failed");
-                Err(Refusal::new(Reason::Internal, "changing what serves failed"))
-            }
+        let note = note?;
+        self::change(&self.context, move |deployer| change(deployer, note)).await
+    }
+}
+
+/// Has something changed, away from the threads that serve calls: it reads
+/// files and waits for the log, and goes on though the caller has gone.
+pub(super) async fn change<T: Send + 'static>(
+    context: &Context,
+    change: impl FnOnce(&Deployer) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Refusal> {
+    let deployer = context.parts.deployer.clone();
+    match tokio::task::spawn_blocking(move || change(&deployer)).await {
+        Ok(changed) => Ok(changed?),
+        Err(panicked) => {
+            tracing::error!(error = %panicked, "changing what serves failed");
+            Err(Refusal::new(Reason::Internal, "changing what serves failed"))
         }
     }
 }

@@ -278,18 +278,16 @@ fn a_bare_network_is_packaged_and_scores_as_where_it_was_made() {
         let args = ["package", &network, "--definitions", &definitions, "--out", &out, "--model", "buys"];
         tipoff(&[&args, more].concat())
     };
-    let refused = package(&[]);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(refused.status.code() == Some(2) && said.contains("--link is missing"), "{said}");
+    let refuses = |output: &std::process::Output, expected: &str| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(expected), "{said}");
+    };
+    refuses(&package(&[]), "--link is missing");
+    refuses(&package(&["--link", "softmax"]), "softmax is over classes");
     let trees = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/lightgbm/binary/model.txt");
     let trees = trees.to_str().expect("UTF-8");
     let args = ["--definitions", &definitions, "--out", &out, "--model", "buys", "--link", "identity"];
-    let refused = tipoff(&[&["package", trees][..], &args].concat());
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(
-        refused.status.code() == Some(2) && said.contains("--link and --scores are for networks"),
-        "{said}"
-    );
+    refuses(&tipoff(&[&["package", trees][..], &args].concat()), "--link and --scores are for networks");
     if library().is_none() {
         return;
     }
@@ -316,7 +314,5 @@ fn a_bare_network_is_packaged_and_scores_as_where_it_was_made() {
             assert!((found - expected).abs() < 1e-6, "{found}, not {expected}");
         }
     }
-    let refused = package(&["--link", "identity", "--features", "views_1d"]);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(refused.status.code() == Some(2) && said.contains("columns, the model has 1 features"), "{said}");
+    refuses(&package(&["--link", "identity", "--features", "views_1d"]), "columns, the model has 1 features");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::opened::outputs;
+use super::opened;
 use super::rows::{Inputs, Rows};
 use super::trees;
 use crate::cli::outcome::usage;
@@ -15,11 +15,12 @@ use crate::clock::Clock;
 use crate::config::ClockMode;
 use crate::definitions;
 use crate::engine::calibration::Calibration;
-use crate::engine::model::{Model, OutputKind};
+use crate::engine::link::Link;
+use crate::engine::model::{Model, Output, OutputKind, Scorer, Unscored};
 use crate::engine::plan::{ModelPlan, Plan};
 use crate::engine::time::Timestamp;
 use crate::model_file::{self, TreeModel};
-use crate::registry::{self, Content, Draft, Golden, Manifest, Output, Published};
+use crate::registry::{self, Content, Draft, Golden, Manifest, Published};
 
 /// Rows that the artifact must score as now.
 const GOLDEN_ROWS: usize = 64;
@@ -90,14 +91,12 @@ fn publish(
         return Err(usage(anyhow!("--link and --scores are for networks: the file says what its trees are")));
     }
     let features = args.features(file, plan, model).map_err(usage)?;
-    let manifest = args.manifest(file, plan, model, &features)?;
-    let golden = args.golden(file, &manifest)?;
-    let draft = Draft {
-        manifest,
-        model: Content::Foreign(file.format, content),
-        golden: &golden,
-        extra: Default::default(),
-    };
+    let manifest = args.manifest(plan, model, &features, file.link, &args.outputs(file)?)?;
+    let rows = args.given_rows(&manifest)?.unwrap_or_else(|| trees::rows(&file.forest, GOLDEN_ROWS, SEED));
+    let reference = scored_by(&manifest, Box::new(file.forest.clone()));
+    let golden: Vec<Golden> = cases(&reference, &rows).collect::<Result<_, _>>().map_err(usage)?;
+    let content = Content::Foreign(file.format, content);
+    let draft = Draft { manifest, model: content, golden: &golden, extra: Default::default() };
     args.publish(draft, plan, file.format.name())
 }
 
@@ -131,52 +130,40 @@ impl Args {
         indices(names, plan)
     }
 
-    fn manifest(
-        &self,
-        file: &TreeModel,
-        plan: &Plan,
-        model: &ModelPlan,
-        features: &[usize],
-    ) -> Result<Manifest> {
-        let mut outputs: Vec<Output> = outputs(file)
-            .into_iter()
-            .map(|output| Output { name: output.name.to_string(), kind: output.kind })
-            .collect();
+    /// Those of the file, under the names that were given.
+    fn outputs(&self, file: &TreeModel) -> Result<Vec<Output>> {
+        let mut outputs = opened::outputs(file);
         if !self.outputs.is_empty() {
             if self.outputs.len() != outputs.len() {
                 let named = count(self.outputs.len() as u64, "name");
                 return Err(usage(anyhow!("--outputs: {named} for {} outputs", outputs.len())));
             }
-            outputs.iter_mut().zip(&self.outputs).for_each(|(output, name)| output.name.clone_from(name));
+            outputs
+                .iter_mut()
+                .zip(&self.outputs)
+                .for_each(|(output, name)| output.name = name.as_str().into());
         }
+        Ok(outputs)
+    }
+
+    fn manifest(
+        &self,
+        plan: &Plan,
+        model: &ModelPlan,
+        features: &[usize],
+        link: Link,
+        outputs: &[Output],
+    ) -> Result<Manifest> {
         let mut manifest = Manifest::of_binary(plan, model, features);
         if outputs.iter().any(|output| output.kind != OutputKind::Probability) {
             // What it says is not how likely the label is.
             manifest.label = None;
         }
-        Ok(Manifest { created: self.created()?, link: file.link, outputs, ..manifest })
-    }
-
-    /// Rows with what the reference walker says of them.
-    fn golden(&self, file: &TreeModel, manifest: &Manifest) -> Result<Vec<Golden>> {
-        let n_inputs = file.forest.n_inputs();
-        let rows = match self.given_rows(manifest)? {
-            None => trees::rows(&file.forest, GOLDEN_ROWS, SEED),
-            Some(rows) => rows,
-        };
-        let reference = Model {
-            name: manifest.name.as_str().into(),
-            version: 0,
-            inputs: (0..n_inputs).collect(),
-            input_names: manifest.features.iter().map(|feature| feature.name.as_str().into()).collect(),
-            outputs: outputs(file),
-            link: file.link,
-            calibration: Calibration::None,
-            scorer: Box::new(file.forest.clone()),
-        };
-        // The format of golden cases has no infinity.
-        let rows = rows.chunks(n_inputs.max(1)).filter(|row| !row.iter().any(|value| value.is_infinite()));
-        rows.map(|row| Golden::of(&reference, row.to_vec()).map_err(usage)).collect()
+        let outputs = outputs
+            .iter()
+            .map(|output| registry::Output { name: output.name.to_string(), kind: output.kind })
+            .collect();
+        Ok(Manifest { created: self.created()?, link, outputs, ..manifest })
     }
 
     /// The first rows of `--rows`, by the manifest's features.
@@ -203,6 +190,30 @@ impl Args {
             }
         }
     }
+}
+
+/// The manifest's model, for its golden cases.
+fn scored_by(manifest: &Manifest, scorer: Box<dyn Scorer>) -> Model {
+    let outputs = manifest.outputs.iter();
+    Model {
+        name: manifest.name.as_str().into(),
+        version: 0,
+        inputs: (0..manifest.features.len()).collect(),
+        input_names: manifest.features.iter().map(|feature| feature.name.as_str().into()).collect(),
+        outputs: outputs
+            .map(|output| Output { name: output.name.as_str().into(), kind: output.kind })
+            .collect(),
+        link: manifest.link,
+        calibration: Calibration::None,
+        scorer,
+    }
+}
+
+/// What the model says of each row without an infinity, which golden cases cannot hold.
+fn cases(model: &Model, rows: &[f64]) -> impl Iterator<Item = Result<Golden, Unscored>> {
+    let rows = rows.chunks(model.inputs.len().max(1));
+    let rows = rows.filter(|row| !row.iter().any(|value| value.is_infinite()));
+    rows.map(|row| Golden::of(model, row.to_vec()))
 }
 
 /// The features that are called so, by index in the plan.

@@ -1,6 +1,6 @@
 //! The registry as a model repository of Triton.
 
-use crate::deploy::{Deployer, Error, Note};
+use crate::deploy::{Deployer, Note};
 use crate::proto::inference::repository_index_response::ModelIndex;
 use crate::proto::inference::{
     RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelLoadRequest, RepositoryModelUnloadRequest,
@@ -8,7 +8,7 @@ use crate::proto::inference::{
 use crate::registry::Entry;
 use crate::rpc::context::Context;
 use crate::rpc::error::Refusal;
-use crate::rpc::model_service::not_loaded;
+use crate::rpc::model_service::{change, not_loaded};
 use crate::rpc::reason::Reason;
 
 /// Every model with the versions that are loaded, and the versions that were refused.
@@ -51,7 +51,7 @@ pub async fn load(context: &Context, request: RepositoryModelLoadRequest) -> Res
     }
     let name = request.model_name;
     let serve = move |deployer: &Deployer| deployer.serve_newest(&name, note("RepositoryModelLoad"));
-    match change(context, serve).await? {
+    match change(context, serve).await.map_err(at_model)? {
         entry if entry.stable().is_some() && entry.refused.is_empty() => Ok(()),
         entry => Err(not_loaded(&entry)),
     }
@@ -66,25 +66,16 @@ pub async fn unload(context: &Context, request: RepositoryModelUnloadRequest) ->
         return Err(Refusal::of_field(Reason::NotSupported, "parameters", message));
     }
     let name = request.model_name;
-    change(context, move |deployer| deployer.unload_unused(&name, note("RepositoryModelUnload"))).await
+    let unload = move |deployer: &Deployer| deployer.unload_unused(&name, note("RepositoryModelUnload"));
+    change(context, unload).await.map_err(at_model)
+}
+
+fn at_model(refusal: Refusal) -> Refusal {
+    refusal.at("model_name")
 }
 
 fn note(call: &str) -> Note {
     Note { who: "inference protocol".to_owned(), why: call.to_owned() }
-}
-
-async fn change<T: Send + 'static>(
-    context: &Context,
-    change: impl FnOnce(&Deployer) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Refusal> {
-    let deployer = context.parts.deployer.clone();
-    match tokio::task::spawn_blocking(move || change(&deployer)).await {
-        Ok(changed) => changed.map_err(|error| Refusal::from(error).at("model_name")),
-        Err(panicked) => {
-            tracing::error!(error = %panicked, "changing what serves failed");
-            Err(Refusal::new(Reason::Internal, "changing what serves failed"))
-        }
-    }
 }
 
 /// There is one repository, and it has no name.

@@ -4,14 +4,13 @@ use anyhow::{Context, Result, anyhow};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Args, GOLDEN_ROWS, SEED, indices};
+use super::{Args, GOLDEN_ROWS, SEED, cases, indices, scored_by};
 use crate::cli::outcome::usage;
-use crate::engine::calibration::Calibration;
 use crate::engine::link::Link;
 use crate::engine::model::{Model, Output, OutputKind};
 use crate::engine::plan::{ModelPlan, Plan};
 use crate::onnx::{Declared, Graph, Networks};
-use crate::registry::{self, Content, Draft, Golden, Manifest, Network, Published};
+use crate::registry::{Content, Draft, Golden, Manifest, Network, Published};
 
 /// The links that networks leave to others.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -31,20 +30,11 @@ pub fn publish(args: &Args, content: &[u8], plan: &Plan, model: &ModelPlan) -> R
         usage(anyhow!(missing))
     })?;
     let features = features(args, content, plan, model).map_err(usage)?;
-    let outputs = outputs(args, link, model);
-    let mut manifest = Manifest::of_binary(plan, model, &features);
-    if outputs.iter().any(|output| output.kind != OutputKind::Probability) {
-        // What it says is not how likely the label is.
-        manifest.label = None;
-    }
-    let to_manifest = |output: &Output| registry::Output { name: output.name.to_string(), kind: output.kind };
+    let outputs = outputs(args, link, model)?;
     let scores = args.scores.clone();
     let manifest = Manifest {
-        created: args.created()?,
-        link,
-        outputs: outputs.iter().map(to_manifest).collect(),
         network: scores.is_some().then(|| Network { scores: scores.clone(), ..Network::default() }),
-        ..manifest
+        ..args.manifest(plan, model, &features, link, &outputs)?
     };
 
     let networks = Networks::default();
@@ -52,17 +42,7 @@ pub fn publish(args: &Args, content: &[u8], plan: &Plan, model: &ModelPlan) -> R
     let declared = Declared { scores, ..Declared::default() };
     let network = networks.open(content, &names, &outputs, &declared);
     let network = network.with_context(|| args.file.display().to_string()).map_err(usage)?;
-    let model = Model {
-        name: model.name.clone(),
-        version: 0,
-        inputs: (0..names.len()).collect(),
-        input_names: names.iter().map(|name| (*name).into()).collect(),
-        outputs,
-        link,
-        calibration: Calibration::None,
-        scorer: Box::new(network),
-    };
-    let golden = golden(&model, args.given_rows(&manifest)?)?;
+    let golden = golden(&scored_by(&manifest, Box::new(network)), args.given_rows(&manifest)?)?;
     let content = Content::Network(content, &networks);
     let draft = Draft { manifest, model: content, golden: &golden, extra: Default::default() };
     args.publish(draft, plan, "ONNX network")
@@ -83,7 +63,10 @@ fn features(args: &Args, content: &[u8], plan: &Plan, model: &ModelPlan) -> Resu
     }
 }
 
-fn outputs(args: &Args, link: Link, model: &ModelPlan) -> Vec<Output> {
+fn outputs(args: &Args, link: Link, model: &ModelPlan) -> Result<Vec<Output>> {
+    if matches!(link, Link::Softmax) && args.outputs.len() < 2 {
+        return Err(usage(anyhow!("--outputs: softmax is over classes, name each")));
+    }
     // What a network says itself of a label is how likely it is.
     let is_probability = match link {
         Link::Identity => model.label.is_some(),
@@ -95,27 +78,20 @@ fn outputs(args: &Args, link: Link, model: &ModelPlan) -> Vec<Output> {
         (true, _) => ("class", OutputKind::ClassProbability),
         (false, _) => ("value", OutputKind::Value),
     };
-    match &args.outputs[..] {
-        [] => vec![Output { name: name.into(), kind }],
-        names => names.iter().map(|name| Output { name: name.as_str().into(), kind }).collect(),
-    }
+    let output = |name: &str| Output { name: name.into(), kind };
+    Ok(match &args.outputs[..] {
+        [] => vec![output(name)],
+        names => names.iter().map(|name| output(name)).collect(),
+    })
 }
 
 /// What the network answers to rows that are given, or else made up.
 fn golden(model: &Model, given: Option<Vec<f64>>) -> Result<Vec<Golden>> {
-    let n_inputs = model.inputs.len().max(1);
-    let is_given = given.is_some();
-    let rows = given.unwrap_or_else(|| made_up(n_inputs));
-    let mut golden = Vec::new();
-    // The format of golden cases has no infinity.
-    for row in rows.chunks(n_inputs).filter(|row| !row.iter().any(|value| value.is_infinite())) {
-        match Golden::of(model, row.to_vec()) {
-            Ok(case) => golden.push(case),
-            // It need not take whatever comes to mind.
-            Err(_) if !is_given => {}
-            Err(error) => return Err(usage(error)),
-        }
+    if let Some(rows) = given {
+        return cases(model, &rows).collect::<Result<_, _>>().map_err(usage);
     }
+    // It need not take whatever comes to mind.
+    let golden: Vec<Golden> = cases(model, &made_up(model.inputs.len())).flatten().collect();
     if golden.is_empty() {
         return Err(usage(anyhow!("--rows: the network gives no score for the rows that were made up")));
     }

@@ -156,7 +156,7 @@ fn walk<const VECTORS: usize>(
     let byte = _mm256_set1_epi32(0xff);
     for _ in 0..n_levels {
         for (at, last) in at[..VECTORS].iter_mut().zip(&mut *last) {
-            // SAFETY: roots are nodes, and nodes lead to nodes.
+            // SAFETY: lanes begin at roots or where they were left, and nodes lead to nodes.
             let node = unsafe { _mm256_i32gather_epi32::<4>(layout.nodes.as_ptr().cast(), *at) };
             let slot = _mm256_and_si256(node, byte);
             // SAFETY: a slot is a byte, and there are three ranks more than that makes.

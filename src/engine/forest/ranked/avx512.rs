@@ -89,7 +89,7 @@ fn walk<const SLOTS: usize, const VECTORS: usize>(
     let one = _mm512_set1_epi8(1);
     for _ in 0..n_levels {
         for (at, last) in at[..VECTORS].iter_mut().zip(&mut *last) {
-            // SAFETY: roots are nodes, and nodes lead to nodes.
+            // SAFETY: lanes begin at roots or where they were left, and nodes lead to nodes.
             let node = unsafe { _mm512_i32gather_epi32::<4>(*at, layout.nodes.as_ptr().cast()) };
             let rank = look_up::<SLOTS>(ranks, node);
             let goes_right = _mm512_mask_cmpgt_epu8_mask(LOWEST, rank, _mm512_srli_epi32::<8>(node));

@@ -5,9 +5,11 @@ use super::rounds::LEVELS;
 use crate::engine::forest::{Node, Tree};
 
 /// What a lane that goes on costs in a round beside its walk, in levels of a
-/// vector: it is fetched and put back one by one (measured: about a third).
+/// vector: it is fetched and put back one by one. With this and the next the least
+/// is reckoned where it was measured: at 5 and 6 levels of 29 (1,000 trees of 255
+/// leaves), 7 to 9 of 22 (500 of 63), and all 10 of 100 trees of 31 leaves.
 const OF_A_LANE: f64 = 0.35;
-/// What rounds cost whoever goes on, in the same unit (measured).
+/// What rounds cost whoever goes on, in the same unit: about a tenth of a microsecond.
 const OF_ROUNDS: f64 = 12.0;
 
 /// The levels of the first round for which a row is expected to cost least, by

@@ -17,7 +17,8 @@ pub struct Layout {
     /// Of all trees.
     pub values: Vec<f64>,
     pub groups: Vec<Group>,
-    /// Levels that all trees are walked before those go on that are left.
+    /// Levels that all trees are walked before those go on that are left; at
+    /// least 1 if there is any.
     pub first_round: u32,
 }
 
