@@ -2,7 +2,7 @@
 //!
 //! Every condition compares a number with one of a known set of thresholds, so
 //! a row is first turned into ranks: of each input, how many of its thresholds
-//! it reaches. Then a node is four bytes, {slot, rank, offset of the children},
+//! it reaches. Then a node is four bytes, {rank, slot, offset of the children},
 //! a comparison is one of bytes, and many trees are walked side by side, each
 //! a level at a time; leaves lead to themselves. What is missing, and on which
 //! side it goes, is settled in the ranks: there is one slot for each way in
@@ -63,6 +63,8 @@ pub enum Misfit {
     Tests,
     #[error("a tree has more nodes than their distances can say")]
     Distance,
+    #[error("a tree has more leaves than what tests leave of two bytes can number")]
+    Leaves,
 }
 
 /// The instructions that walk the trees.
@@ -416,6 +418,13 @@ mod tests {
         let tests = (0..128).map(|input| stump(input, less(0), Side::Left, 1.0)).collect();
         let said = "bits portable, as there are more than 127 tests: inputs and sets of categories";
         assert_eq!(engine(128, tests), said);
+        // 127 tests leave 2 slots of 256: numbers of 512 leaves.
+        let stumps = |first| (first..127).map(|input| stump(input, less(0), Side::Left, 1.0));
+        let with_leaves =
+            |depth| engine(127, stumps(4).chain([symmetric(depth, 1), two_questions()]).collect());
+        assert_eq!(with_leaves(9), "bytes portable");
+        let said = "bits portable, as a tree has more leaves than what tests leave of two bytes can number";
+        assert_eq!(with_leaves(10), said);
     }
 
     proptest! {

@@ -3,16 +3,16 @@
 
 use std::arch::x86_64::{
     __m256i, _CMP_GE_OQ, _mm256_add_epi32, _mm256_and_si256, _mm256_castpd_si256, _mm256_castsi256_ps,
-    _mm256_cmp_pd, _mm256_cmpeq_epi32, _mm256_cmpgt_epi32, _mm256_i32gather_epi32, _mm256_loadu_pd,
-    _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_packs_epi16, _mm256_packs_epi32,
-    _mm256_set1_epi32, _mm256_set1_pd, _mm256_slli_epi32, _mm256_srai_epi32, _mm256_srli_epi32,
-    _mm256_srlv_epi32, _mm256_storeu_si256, _mm256_sub_epi32,
+    _mm256_cmp_pd, _mm256_cmpgt_epi32, _mm256_i32gather_epi32, _mm256_loadu_pd, _mm256_loadu_si256,
+    _mm256_mask_i32gather_epi32, _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_packs_epi16,
+    _mm256_packs_epi32, _mm256_set1_epi32, _mm256_set1_pd, _mm256_slli_epi32, _mm256_srai_epi32,
+    _mm256_srli_epi32, _mm256_srlv_epi32, _mm256_storeu_si256, _mm256_sub_epi32,
 };
 
 use super::batch::{Batch, RowsAndRaw};
-use super::layout::{Group, LEAF, Layout};
+use super::layout::{Group, Layout};
 use super::ranks::{self, RowRanks};
-use super::rounds::{self, Levels};
+use super::rounds::{self, Lanes, Levels};
 use super::sums::Sums;
 use super::wide::{FEW, MORE, MOST, Wide, by_words};
 
@@ -37,28 +37,24 @@ fn add_leaves_avx2(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     if let Some(symmetric) = &layout.symmetric {
         return symmetric.add_leaves(&ranks, &layout.groups, sums, raw);
     }
-    rounds::add_leaves(layout, sums, raw, |at, levels| walk_lanes(layout, &ranks, at, levels));
+    let walk = |lanes: &mut _, levels| walk_lanes(layout, &ranks, lanes, levels);
+    rounds::add_leaves(layout, sums, raw, walk, |lanes, n, open| open.push(lanes, n, at_split(lanes)));
 }
 
 #[target_feature(enable = "avx2,popcnt")]
 #[inline]
-fn walk_lanes(layout: &Layout, ranks: &RowRanks, lanes: &mut [u32; Group::LANES], levels: Levels) -> u64 {
-    let leaf = _mm256_set1_epi32(LEAF as i32);
-    let mut at_leaf = 0;
-    let halves = lanes.as_chunks_mut::<LANES>().0.iter_mut().zip(levels.as_chunks::<2>().0);
-    for (half, (lanes, &[first, second])) in halves.enumerate() {
-        let mut at = std::array::from_fn(|vector| load(&lanes[WIDTH * vector..]));
-        let mut last = [leaf; 4];
-        walk::<4>(layout, ranks, &mut at, &mut last, second);
-        walk::<2>(layout, ranks, &mut at, &mut last, first - second);
-        for (vector, (at, lanes)) in at.into_iter().zip(lanes.as_chunks_mut::<WIDTH>().0).enumerate() {
-            // SAFETY: there is room for all eight.
-            unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), at) };
-            let is_leaf = _mm256_castsi256_ps(_mm256_cmpeq_epi32(last[vector], leaf));
-            at_leaf |= (_mm256_movemask_ps(is_leaf) as u64) << (half * LANES + vector * WIDTH);
+fn walk_lanes(layout: &Layout, ranks: &RowRanks, lanes: &mut Lanes, levels: Levels) {
+    let halves = lanes.at.as_chunks_mut::<LANES>().0.iter_mut().zip(lanes.nodes.as_chunks_mut::<LANES>().0);
+    for ((at_lanes, node_lanes), &[first, second]) in halves.zip(levels.as_chunks::<2>().0) {
+        let mut at = std::array::from_fn(|vector| load(&at_lanes[WIDTH * vector..]));
+        let mut nodes = std::array::from_fn(|vector| load(&node_lanes[WIDTH * vector..]));
+        walk::<4>(layout, ranks, &mut at, &mut nodes, second);
+        walk::<2>(layout, ranks, &mut at, &mut nodes, first - second);
+        for (vector, (at, nodes)) in at.into_iter().zip(nodes).enumerate() {
+            store(&mut at_lanes[WIDTH * vector..], at);
+            store(&mut node_lanes[WIDTH * vector..], nodes);
         }
     }
-    !at_leaf
 }
 
 pub fn add_wide_leaves(wide: &Wide, sums: &Sums, row: &[f64], raw: &mut [f64]) {
@@ -87,9 +83,8 @@ fn walk_wide(wide: &Wide, words: &[u64], group: &Group) -> [u32; Group::LANES] {
         let mut at = std::array::from_fn(|vector| _mm256_slli_epi32::<1>(load(&lanes[WIDTH * vector..])));
         wide_levels::<4>(wide, words, &mut at, second);
         wide_levels::<2>(wide, words, &mut at, first - second);
-        for (at, lanes) in at.into_iter().zip(lanes.as_chunks_mut::<WIDTH>().0) {
-            // SAFETY: there is room for all eight.
-            unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), _mm256_srli_epi32::<1>(at)) };
+        for (vector, at) in at.into_iter().enumerate() {
+            store(&mut lanes[WIDTH * vector..], _mm256_srli_epi32::<1>(at));
         }
     }
     ends
@@ -143,32 +138,50 @@ pub fn n_reached(value: f64, thresholds: &[f64; ranks::WIDTH]) -> usize {
     _mm256_movemask_epi8(two_bytes_each).count_ones() as usize / 2
 }
 
-/// Moves the first `VECTORS` down by `n_levels`; `last` are the nodes that they were at before the last.
+/// Moves the first `VECTORS` down by `n_levels`.
 #[target_feature(enable = "avx2,popcnt")]
 #[inline]
 fn walk<const VECTORS: usize>(
     layout: &Layout,
     ranks: &RowRanks,
     at: &mut [__m256i; 4],
-    last: &mut [__m256i; 4],
+    nodes: &mut [__m256i; 4],
     n_levels: u32,
 ) {
     let byte = _mm256_set1_epi32(0xff);
     for _ in 0..n_levels {
-        for (at, last) in at[..VECTORS].iter_mut().zip(&mut *last) {
-            // SAFETY: lanes begin at roots or where they were left, and nodes lead to nodes.
-            let node = unsafe { _mm256_i32gather_epi32::<4>(layout.nodes.as_ptr().cast(), *at) };
-            let slot = _mm256_and_si256(node, byte);
+        for (at, node) in at[..VECTORS].iter_mut().zip(&mut *nodes) {
+            let slot = _mm256_and_si256(_mm256_srli_epi32::<8>(*node), byte);
             // SAFETY: a slot is a byte, and there are three ranks more than that makes.
             let rank = unsafe { _mm256_i32gather_epi32::<1>(ranks.as_ptr().cast(), slot) };
-            let of_node = _mm256_and_si256(_mm256_srli_epi32::<8>(node), byte);
+            let of_node = _mm256_and_si256(*node, byte);
             let goes_right = _mm256_cmpgt_epi32(_mm256_and_si256(rank, byte), of_node);
-            let offset = _mm256_srai_epi32::<16>(node);
+            let offset = _mm256_srai_epi32::<16>(*node);
             // What goes right is all ones, which is -1.
             *at = _mm256_sub_epi32(_mm256_add_epi32(*at, offset), goes_right);
-            *last = node;
+            let (all, is_split) = (layout.nodes.as_ptr().cast(), *node);
+            // SAFETY: lanes begin at roots or where they were left, and splits lead to nodes.
+            *node = unsafe { _mm256_mask_i32gather_epi32::<4>(*node, all, *at, is_split) };
         }
     }
+}
+
+/// A bit for each lane that is at a split.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn at_split(lanes: &Lanes) -> u64 {
+    (0..Group::LANES).step_by(WIDTH).fold(0, |all, first| {
+        let signs = _mm256_movemask_ps(_mm256_castsi256_ps(load(&lanes.nodes[first..])));
+        all | u64::from(signs as u32) << first
+    })
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn store(to: &mut [u32], from: __m256i) {
+    assert!(to.len() >= WIDTH);
+    // SAFETY: there is room for all eight.
+    unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), from) }
 }
 
 /// Thirty-two bytes.

@@ -2,15 +2,15 @@
 #![expect(unsafe_code, reason = "gathers take addresses; they are several times as fast as plain code")]
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_cmpneq_epi32_mask, _mm512_i32gather_epi32, _mm512_loadu_si512,
-    _mm512_mask_blend_epi8, _mm512_mask_cmpgt_epu8_mask, _mm512_maskz_mov_epi8, _mm512_movepi8_mask,
-    _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi32,
+    __m512i, _mm512_add_epi32, _mm512_loadu_si512, _mm512_mask_blend_epi8, _mm512_mask_cmpgt_epu8_mask,
+    _mm512_mask_i32gather_epi32, _mm512_maskz_compress_epi32, _mm512_maskz_mov_epi8, _mm512_movepi8_mask,
+    _mm512_movepi32_mask, _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8,
     _mm512_srai_epi32, _mm512_srli_epi32, _mm512_storeu_si512,
 };
 
 use super::avx2;
-use super::layout::{Group, LEAF, Layout};
-use super::rounds::{self, Levels};
+use super::layout::Layout;
+use super::rounds::{self, Lanes, Levels, Open};
 use super::sums::Sums;
 
 /// Trees of a vector.
@@ -22,6 +22,7 @@ pub fn is_available() -> bool {
     avx2::is_available()
         && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vbmi")
 }
 
@@ -31,7 +32,7 @@ pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     unsafe { add_leaves_avx512(layout, sums, row, raw) }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx2,popcnt")]
 fn add_leaves_avx512(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     let ranks = layout.ranker.rank_by(row, |value, thresholds| avx2::n_reached(value, thresholds));
     if let Some(symmetric) = &layout.symmetric {
@@ -45,64 +46,71 @@ fn add_leaves_avx512(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64])
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx2,popcnt")]
 fn add_groups<const SLOTS: usize>(layout: &Layout, sums: &Sums, ranks: [__m512i; 4], raw: &mut [f64]) {
-    rounds::add_leaves(layout, sums, raw, |at, levels| walk_lanes::<SLOTS>(layout, ranks, at, levels));
+    let walk = |lanes: &mut _, levels| walk_lanes::<SLOTS>(layout, ranks, lanes, levels);
+    rounds::add_leaves(layout, sums, raw, walk, |lanes, n, open| keep(lanes, n, open));
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx2,popcnt")]
 #[inline]
-fn walk_lanes<const SLOTS: usize>(
-    layout: &Layout,
-    ranks: [__m512i; 4],
-    lanes: &mut [u32; Group::LANES],
-    levels: Levels,
-) -> u64 {
-    let leaf = _mm512_set1_epi32(LEAF as i32);
-    let mut at = std::array::from_fn(|vector| load(&lanes[WIDTH * vector..]));
-    let mut last = [leaf; 4];
+fn walk_lanes<const SLOTS: usize>(layout: &Layout, ranks: [__m512i; 4], lanes: &mut Lanes, levels: Levels) {
+    let mut at = std::array::from_fn(|vector| load(&lanes.at[WIDTH * vector..]));
+    let mut nodes = std::array::from_fn(|vector| load(&lanes.nodes[WIDTH * vector..]));
     let [first, second, third, fourth] = levels;
-    walk::<SLOTS, 4>(layout, ranks, &mut at, &mut last, fourth);
-    walk::<SLOTS, 3>(layout, ranks, &mut at, &mut last, third - fourth);
-    walk::<SLOTS, 2>(layout, ranks, &mut at, &mut last, second - third);
-    walk::<SLOTS, 1>(layout, ranks, &mut at, &mut last, first - second);
-    let mut at_split = 0;
-    for (vector, (at, lanes)) in at.into_iter().zip(lanes.as_chunks_mut::<WIDTH>().0).enumerate() {
-        // SAFETY: there is room for all sixteen.
-        unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), at) };
-        at_split |= u64::from(_mm512_cmpneq_epi32_mask(last[vector], leaf)) << (WIDTH * vector);
+    walk::<SLOTS, 4>(layout, ranks, &mut at, &mut nodes, fourth);
+    walk::<SLOTS, 3>(layout, ranks, &mut at, &mut nodes, third - fourth);
+    walk::<SLOTS, 2>(layout, ranks, &mut at, &mut nodes, second - third);
+    walk::<SLOTS, 1>(layout, ranks, &mut at, &mut nodes, first - second);
+    for (vector, (at, nodes)) in at.into_iter().zip(nodes).enumerate() {
+        store(&mut lanes.at[WIDTH * vector..], at);
+        store(&mut lanes.nodes[WIDTH * vector..], nodes);
     }
-    at_split
 }
 
-/// Moves the first `VECTORS` down by `n_levels`; `last` are the nodes that they
-/// were at before the last.
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx2,popcnt")]
+/// Moves the first `VECTORS` down by `n_levels`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx2,popcnt")]
 #[inline]
 fn walk<const SLOTS: usize, const VECTORS: usize>(
     layout: &Layout,
     ranks: [__m512i; 4],
     at: &mut [__m512i; 4],
-    last: &mut [__m512i; 4],
+    nodes: &mut [__m512i; 4],
     n_levels: u32,
 ) {
     let one = _mm512_set1_epi8(1);
     for _ in 0..n_levels {
-        for (at, last) in at[..VECTORS].iter_mut().zip(&mut *last) {
-            // SAFETY: lanes begin at roots or where they were left, and nodes lead to nodes.
-            let node = unsafe { _mm512_i32gather_epi32::<4>(*at, layout.nodes.as_ptr().cast()) };
-            let rank = look_up::<SLOTS>(ranks, node);
-            let goes_right = _mm512_mask_cmpgt_epu8_mask(LOWEST, rank, _mm512_srli_epi32::<8>(node));
-            let offset = _mm512_srai_epi32::<16>(node);
+        for (at, node) in at[..VECTORS].iter_mut().zip(&mut *nodes) {
+            let rank = look_up::<SLOTS>(ranks, _mm512_srli_epi32::<8>(*node));
+            let goes_right = _mm512_mask_cmpgt_epu8_mask(LOWEST, rank, *node);
+            let offset = _mm512_srai_epi32::<16>(*node);
             *at = _mm512_add_epi32(_mm512_add_epi32(*at, offset), _mm512_maskz_mov_epi8(goes_right, one));
-            *last = node;
+            let (all, is_split) = (layout.nodes.as_ptr().cast(), _mm512_movepi32_mask(*node));
+            // SAFETY: lanes begin at roots or where they were left, and splits lead to nodes.
+            *node = unsafe { _mm512_mask_i32gather_epi32::<4>(*node, is_split, *at, all) };
         }
+    }
+}
+
+/// [`rounds::add_leaves`]' `keep`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx2,popcnt")]
+#[inline]
+fn keep(lanes: &Lanes, n: usize, open: &mut Open) {
+    for first in (0..n).step_by(WIDTH) {
+        let nodes = load(&lanes.nodes[first..]);
+        let is_used = (1_u32 << WIDTH.min(n - first)) - 1;
+        let is_split = _mm512_movepi32_mask(nodes) & is_used as u16;
+        let keep = |from, to: &mut [u32]| store(to, _mm512_maskz_compress_epi32(is_split, from));
+        keep(load(&lanes.at[first..]), &mut open.at[open.n..]);
+        keep(nodes, &mut open.nodes[open.n..]);
+        keep(load(&lanes.trees[first..]), &mut open.trees[open.n..]);
+        open.n += is_split.count_ones() as usize;
     }
 }
 
 /// The ranks of the slots that are the lowest bytes of `slots`; of the leaves'
 /// slot any, as no rank is greater than theirs.
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx2,popcnt")]
 fn look_up<const SLOTS: usize>(ranks: [__m512i; 4], slots: __m512i) -> __m512i {
     if SLOTS == 64 {
         return _mm512_permutexvar_epi8(slots, ranks[0]);
@@ -113,6 +121,14 @@ fn look_up<const SLOTS: usize>(ranks: [__m512i; 4], slots: __m512i) -> __m512i {
     }
     let high = _mm512_permutex2var_epi8(ranks[2], slots, ranks[3]);
     _mm512_mask_blend_epi8(_mm512_movepi8_mask(slots), low, high)
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn store(to: &mut [u32], from: __m512i) {
+    assert!(to.len() >= WIDTH);
+    // SAFETY: there is room for all sixteen.
+    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), from) }
 }
 
 /// Sixty-four bytes.

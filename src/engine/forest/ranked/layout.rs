@@ -2,9 +2,9 @@
 
 use super::Misfit;
 use super::depths;
-use super::ranks::{LEAF_SLOT, Ranker};
+use super::ranks::Ranker;
 use super::symmetric::Symmetric;
-use super::tree_order::{self, Placed};
+use super::tree_order::{self, LINE, Order};
 use crate::engine::forest::{Forest, Node, Tree};
 
 #[derive(Debug)]
@@ -12,9 +12,10 @@ pub struct Layout {
     pub ranker: Ranker,
     /// If all trees are: then these are scored by it.
     pub symmetric: Option<Symmetric>,
-    /// Of all trees: see [`node`]. Siblings are neighbours.
+    /// Of all trees but for their roots: splits, which are negative as signed numbers
+    /// (see [`split_node`]), and leaves (see [`Layout::first_leaf`]).
     pub nodes: Vec<u32>,
-    /// Of all trees.
+    /// Of all trees; those of more rows come first.
     pub values: Vec<f64>,
     pub groups: Vec<Group>,
     /// Levels that all trees are walked before those go on that are left; at
@@ -28,9 +29,11 @@ pub struct Group {
     pub n_trees: usize,
     /// By vector, the levels of its deepest tree; the first has the deepest.
     pub depths: [u32; Group::LANES / Group::VECTOR],
-    /// By lane, where its tree's root is among the nodes; of lanes without a tree as of the first.
+    /// By lane, where its tree's root would be among the nodes; of lanes without a tree as of the first.
     pub roots: [u32; Group::LANES],
-    /// By lane, what makes of a leaf's node its value.
+    /// By lane, the root itself.
+    pub root_nodes: [u32; Group::LANES],
+    /// By lane, what makes of a leaf the place of its value, by addition that wraps.
     pub values: [u32; Group::LANES],
     /// By tree in the order of the forest, its lane.
     pub lanes: [u8; Group::LANES],
@@ -44,21 +47,35 @@ impl Group {
     pub const VECTOR: usize = 16;
 }
 
-/// The node that sends on by `slot` to `offset` further, or, if the rank is
-/// greater than `rank`, to one more.
-fn node(slot: u8, rank: u8, offset: u16) -> u32 {
-    u32::from(offset) << 16 | u32::from(rank) << 8 | u32::from(slot)
+/// A tree of a layout.
+pub struct Placed {
+    /// Splits on the longest way to a leaf.
+    pub depth: u32,
+    pub root: u32,
+    pub root_node: u32,
+    pub values: u32,
+    pub output: u16,
 }
 
-/// A leaf leads to itself.
-pub const LEAF: u32 = (LEAF_SLOT as u32) | (u8::MAX as u32) << 8;
+/// The split that sends on by `slot`: to the node so far before it, or, if the rank is
+/// greater than `rank`, to that one's neighbour. As a signed number it is negative.
+fn split_node(slot: u8, rank: u8, distance: usize) -> Option<u32> {
+    let offset = i16::try_from(-(distance as i64)).ok()?;
+    Some(u32::from(offset as u16) << 16 | u32::from(slot) << 8 | u32::from(rank))
+}
 
 impl Layout {
     pub fn of(forest: &Forest) -> Result<Self, Misfit> {
         let ranker = Ranker::of(forest)?;
-        let (nodes, values, groups) = (Vec::new(), Vec::new(), Vec::new());
         let symmetric = Symmetric::of(forest, &ranker);
+        let n_places: usize = forest.trees().iter().map(tree_order::n_places).sum();
+        let mut nodes = Vec::<u32>::with_capacity(LINE + n_places);
+        // So that its lines are those of the caches. The first place is a leaf's.
+        let to_next = nodes.as_ptr().align_offset(LINE * size_of::<u32>());
+        nodes.resize(if (1..LINE).contains(&to_next) { to_next } else { LINE }, 0);
+        let (values, groups) = (Vec::new(), Vec::new());
         let mut layout = Self { ranker, symmetric, nodes, values, groups, first_round: 0 };
+        layout.nodes[0] = layout.first_leaf();
         for trees in forest.trees().chunks(Group::LANES) {
             let placed = trees.iter().map(|tree| layout.lay_out(tree)).collect::<Result<Vec<_>, _>>()?;
             layout.groups.push(Group::of(&placed));
@@ -73,19 +90,45 @@ impl Layout {
     }
 
     fn lay_out(&mut self, tree: &Tree) -> Result<Placed, Misfit> {
-        let order = tree_order::of(tree);
-        let root = self.nodes.len();
-        self.nodes.resize(root + tree.nodes.len(), LEAF);
-        for (content, &at) in tree.nodes.iter().zip(&order.place) {
-            if let Node::Split(split) = content {
-                // Children may come before their parent: offsets wrap within 16 bits.
-                let offset = order.place[split.left as usize] as i64 - at as i64;
+        let order = Order::of(tree);
+        let (start, first_value) = (self.nodes.len(), self.values.len());
+        self.nodes.resize(start + order.n_places, 0);
+        let root_node = self.node(tree, &order, first_value, 0)?;
+        for &index in order.pairs.as_flattened() {
+            let node = self.node(tree, &order, first_value, index)?;
+            self.nodes[start + order.place[index as usize]] = node;
+        }
+        let mut root = start + order.n_places;
+        if order.pairs.is_empty() {
+            // A leaf leads to itself, so it must be somewhere.
+            root -= 1;
+            self.nodes[root] = root_node;
+        }
+        let values = first_value as i64 - i64::from(self.first_leaf());
+        let (root, output) = (root as u32, tree.output as u16);
+        Ok(Placed { depth: order.depth, root, root_node, values: values as u32, output })
+    }
+
+    fn node(&mut self, tree: &Tree, order: &Order, first_value: usize, index: u32) -> Result<u32, Misfit> {
+        match &tree.nodes[index as usize] {
+            Node::Leaf(leaf) => {
+                let node = self.first_leaf() + (self.values.len() - first_value) as u32;
+                self.values.push(leaf.value);
+                if node > u32::from(u16::MAX) { Err(Misfit::Leaves) } else { Ok(node) }
+            }
+            Node::Split(split) => {
                 let (slot, rank) = self.ranker.slot_and_rank(split).ok_or(Misfit::Tests)?;
-                self.nodes[root + at] =
-                    node(slot, rank, i16::try_from(offset).map_err(|_| Misfit::Distance)? as u16);
+                let distance = order.place[index as usize] - order.place[split.left as usize];
+                split_node(slot, rank, distance).ok_or(Misfit::Distance)
             }
         }
-        Ok(order.placed(tree, root, &mut self.values))
+    }
+
+    /// The node that is a tree's first leaf. The others are the numbers that follow: as
+    /// splits they would look at slots that no test has, whose ranks are 0 and so greater
+    /// than none, and lead no further.
+    pub fn first_leaf(&self) -> u32 {
+        (self.ranker.n_slots() << 8) as u32
     }
 }
 
@@ -108,6 +151,7 @@ impl Group {
             }),
             roots: std::array::from_fn(|lane| at(lane).root),
             values: std::array::from_fn(|lane| at(lane).values),
+            root_nodes: std::array::from_fn(|lane| at(lane).root_node),
             lanes,
             outputs,
         }

@@ -12,8 +12,6 @@ pub type RowRanks = [u8; N_SLOTS + 3];
 /// That a byte can name.
 pub const N_SLOTS: usize = 256;
 
-/// That of leaves: no split has it.
-pub const LEAF_SLOT: u8 = u8::MAX;
 /// Right of every threshold.
 const HIGHEST: u8 = u8::MAX;
 /// Thresholds that are compared at once.
@@ -57,7 +55,7 @@ pub struct Subject {
 
 impl Ranker {
     const MAX_THRESHOLDS: usize = WIDTH * WIDTH - 1;
-    const MAX_TESTS: usize = LEAF_SLOT as usize / 2;
+    const MAX_TESTS: usize = N_SLOTS / 2 - 1;
 
     pub fn of(forest: &Forest) -> Result<Self, Misfit> {
         let mut numbers: BTreeMap<Subject, Vec<f64>> = BTreeMap::new();
@@ -120,11 +118,26 @@ impl Ranker {
                 let subject = Subject::of(split);
                 let test =
                     self.thresholds.binary_search_by_key(&subject, |thresholds| thresholds.subject).ok()?;
-                (test, self.thresholds[test].position(threshold?))
+                (test, self.rank_below(&self.thresholds[test], threshold?))
             }
         };
         let side = if split.missing == Side::Right { self.n_tests() } else { 0 };
         Some((u8::try_from(test + side).ok()?, u8::try_from(rank).ok()?))
+    }
+
+    #[inline(always)]
+    fn rank(&self, of: &Thresholds, value: f64, n_reached: impl Fn(f64, &[f64; WIDTH]) -> usize) -> usize {
+        let full = n_reached(value, &self.blocks[of.first]);
+        WIDTH * full + n_reached(value, &self.blocks[of.first + 1 + full])
+    }
+
+    /// The rank of the numbers just below a threshold that is one of them.
+    fn rank_below(&self, of: &Thresholds, threshold: f64) -> usize {
+        if threshold.is_nan() {
+            of.all.partition_point(|other| !other.is_nan())
+        } else {
+            self.rank(of, threshold, n_reached) - 1
+        }
     }
 
     /// Gives `set` the rank of a row in each slot. `n_reached`: how many of some
@@ -139,8 +152,7 @@ impl Ranker {
         let mut slots = (0..).zip(self.n_tests()..);
         for (test, (left, right)) in self.thresholds.iter().zip(&mut slots) {
             let value = test.subject.value(self.precision, row);
-            let full = n_reached(value, &self.blocks[test.first]);
-            let rank = (WIDTH * full + n_reached(value, &self.blocks[test.first + 1 + full])) as u8;
+            let rank = self.rank(test, value, &n_reached) as u8;
             // Without a branch: what is missing is hard to foresee. NaN reaches none.
             set(left, rank);
             set(right, rank | (HIGHEST * u8::from(value.is_nan())));
@@ -167,14 +179,6 @@ impl Ranker {
 /// In plain code.
 pub fn n_reached(value: f64, thresholds: &[f64; WIDTH]) -> usize {
     thresholds.iter().map(|threshold| usize::from(value >= *threshold)).sum()
-}
-
-impl Thresholds {
-    /// The rank of the numbers just below a threshold that is one of them.
-    fn position(&self, threshold: f64) -> usize {
-        let n_numbers = self.all.partition_point(|other| !other.is_nan());
-        if threshold.is_nan() { n_numbers } else { self.all.partition_point(|other| *other < threshold) }
-    }
 }
 
 impl Set {

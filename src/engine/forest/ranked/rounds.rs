@@ -5,87 +5,125 @@
 //! round of levels only those trees go on that have not led to a leaf, put
 //! together anew.
 
-use super::layout::{Group, LEAF, Layout};
+use super::layout::{Group, Layout};
 use super::sums::Sums;
 use super::walk::add_group;
 
-/// Groups that are walked before their leaves are added.
-const GROUPS: usize = 16;
+/// Groups that are walked before their leaves are added: so few that what is written
+/// meanwhile stays in the nearest cache.
+const GROUPS: usize = 4;
+const ROOM: usize = (GROUPS + 1) * Group::LANES;
 /// Levels of every round but the first.
 pub const LEVELS: u32 = 4;
 
-type Lanes = [u32; Group::LANES];
 /// By vector, levels to go down; the first vectors have the most.
 pub type Levels = [u32; Group::LANES / Group::VECTOR];
 
-/// Adds the leaves of all trees. `walk` moves nodes down by so many levels, and
-/// gives a bit for each lane that was still at a split before the last of them.
+/// Trees that are walked side by side: where each is, and the node there.
+pub struct Lanes {
+    pub at: [u32; Group::LANES],
+    pub nodes: [u32; Group::LANES],
+    /// Which of the trees that are walked together each is.
+    pub trees: [u32; Group::LANES],
+}
+
+/// Trees that have not led to a leaf.
+pub struct Open {
+    pub at: [u32; ROOM],
+    pub nodes: [u32; ROOM],
+    pub trees: [u32; ROOM],
+    pub n: usize,
+}
+
+/// Adds the leaves of all trees. `walk` moves lanes down by so many levels; `keep`
+/// appends to what is open those of the first `n` lanes that are at splits.
 #[inline(always)]
-pub fn add_leaves(layout: &Layout, sums: &Sums, raw: &mut [f64], walk: impl Fn(&mut Lanes, Levels) -> u64) {
+pub fn add_leaves(
+    layout: &Layout,
+    sums: &Sums,
+    raw: &mut [f64],
+    walk: impl Fn(&mut Lanes, Levels),
+    keep: impl Fn(&Lanes, usize, &mut Open),
+) {
     if layout.is_of_one_round() {
         for group in &layout.groups {
-            let mut ends = group.roots;
-            walk(&mut ends, group.depths);
-            add_group(&ends, &layout.values, group, sums, raw);
+            let mut lanes = Lanes::of(group, 0);
+            walk(&mut lanes, group.depths);
+            add_group(&lanes.nodes, &layout.values, group, sums, raw);
         }
         return;
     }
+    let mut ends = [0; GROUPS * Group::LANES];
+    // The first node is a leaf.
+    let mut open = Open { at: [0; ROOM], nodes: [layout.first_leaf(); ROOM], trees: [0; ROOM], n: 0 };
     for groups in layout.groups.chunks(GROUPS) {
-        let mut ends = [[0; Group::LANES]; GROUPS];
-        let mut open = [0_u16; GROUPS * Group::LANES];
-        let mut n_open = 0;
-        for (number, (group, ends)) in groups.iter().zip(&mut ends).enumerate() {
-            *ends = group.roots;
-            let at_split = walk(ends, group.depths.map(|depth| depth.min(layout.first_round)));
-            let n_deep = group.depths.iter().filter(|&&depth| depth > layout.first_round).count();
-            let mut lanes = at_split & first_lanes(group.n_trees.min(n_deep * Group::VECTOR));
-            while lanes != 0 {
-                open[n_open] = (number * Group::LANES) as u16 + lanes.trailing_zeros() as u16;
-                n_open += 1;
-                lanes &= lanes - 1;
-            }
+        for (number, (group, ends)) in groups.iter().zip(ends.as_chunks_mut().0).enumerate() {
+            let mut lanes = Lanes::of(group, number);
+            walk(&mut lanes, group.depths.map(|depth| depth.min(layout.first_round)));
+            *ends = lanes.nodes;
+            keep(&lanes, group.n_trees, &mut open);
         }
-        if n_open > 0 {
-            finish(&mut open[..n_open], ends.as_flattened_mut(), &walk);
-        }
-        for (group, ends) in groups.iter().zip(&ends) {
+        finish(&mut open, &mut ends, &walk, &keep);
+        for (group, ends) in groups.iter().zip(ends.as_chunks().0) {
             add_group(ends, &layout.values, group, sums, raw);
         }
     }
 }
 
-/// Moves the nodes that are `open` down until they are leaves.
+/// Moves down what is open until all are leaves.
 #[inline(always)]
-fn finish(mut open: &mut [u16], ends: &mut [u32], walk: &impl Fn(&mut Lanes, Levels) -> u64) {
-    while !open.is_empty() {
-        let mut n_left = 0;
-        for start in (0..open.len()).step_by(Group::LANES) {
-            let n = Group::LANES.min(open.len() - start);
-            let mut lanes = [ends[usize::from(open[start])]; Group::LANES];
-            for (at, &end) in lanes.iter_mut().zip(&open[start..start + n]) {
-                *at = ends[usize::from(end)];
-            }
+fn finish(
+    open: &mut Open,
+    ends: &mut [u32; GROUPS * Group::LANES],
+    walk: &impl Fn(&mut Lanes, Levels),
+    keep: &impl Fn(&Lanes, usize, &mut Open),
+) {
+    while open.n > 0 {
+        // Those that go on move to the front.
+        let n_open = std::mem::take(&mut open.n);
+        for start in (0..n_open).step_by(Group::LANES) {
+            let n = Group::LANES.min(n_open - start);
+            let mut lanes = open.lanes(start);
             let is_used = |vector: usize| vector * Group::VECTOR < n;
-            let levels = std::array::from_fn(|vector| if is_used(vector) { LEVELS } else { 0 });
-            let at_split = walk(&mut lanes, levels) & first_lanes(n);
-            for (lane, &at) in lanes[..n].iter().enumerate() {
-                let end = open[start + lane];
-                ends[usize::from(end)] = at;
-                // Those that go on move to the front.
-                open[n_left] = end;
-                n_left += (at_split >> lane & 1) as usize;
+            walk(&mut lanes, std::array::from_fn(|vector| if is_used(vector) { LEVELS } else { 0 }));
+            for (&tree, &node) in lanes.trees[..n].iter().zip(&lanes.nodes) {
+                ends[tree as usize % ends.len()] = node;
             }
+            keep(&lanes, n, open);
         }
-        open = &mut open[..n_left];
     }
 }
 
-fn first_lanes(n: usize) -> u64 {
-    u64::MAX.checked_shr((Group::LANES - n) as u32).unwrap_or(0)
+impl Lanes {
+    /// At the roots of the group that has this number among those walked together.
+    #[inline(always)]
+    fn of(group: &Group, number: usize) -> Self {
+        let tree = |lane| (number * Group::LANES + lane) as u32;
+        Self { at: group.roots, nodes: group.root_nodes, trees: std::array::from_fn(tree) }
+    }
 }
 
-/// A bit for each lane whose node is a split.
-#[inline(always)]
-pub fn at_split<const N: usize>(nodes: [u32; N]) -> u64 {
-    nodes.iter().enumerate().fold(0, |lanes, (lane, &node)| lanes | u64::from(node != LEAF) << lane)
+impl Open {
+    /// Those from `start` on, and beyond the last some that were open before.
+    #[inline(always)]
+    fn lanes(&self, start: usize) -> Lanes {
+        let of = |all: &[u32]| *all[start..].first_chunk().expect("there is room for all lanes");
+        Lanes { at: of(&self.at), nodes: of(&self.nodes), trees: of(&self.trees) }
+    }
+
+    /// Appends those of the first `n` lanes that have a bit.
+    #[inline(always)]
+    pub fn push(&mut self, lanes: &Lanes, n: usize, bits: u64) {
+        let mut bits = bits & u64::MAX >> (Group::LANES - n);
+        let mut to = self.n;
+        while bits != 0 {
+            let lane = bits.trailing_zeros() as usize;
+            self.at[to] = lanes.at[lane];
+            self.nodes[to] = lanes.nodes[lane];
+            self.trees[to] = lanes.trees[lane];
+            to += 1;
+            bits &= bits - 1;
+        }
+        self.n = to;
+    }
 }

@@ -1,62 +1,76 @@
-//! Where a tree's nodes stand: the root, and then pairs of siblings.
+//! Where a tree's nodes stand: pairs of siblings, in cache lines.
 
 use crate::engine::forest::{Node, Tree};
 
-pub struct Order {
-    /// By node of the tree.
-    pub place: Vec<usize>,
-    /// The first place of a leaf.
-    first_leaf: usize,
-    depth: u32,
-}
+/// Nodes of a cache line.
+pub const LINE: usize = 16;
+const PAIRS: usize = LINE / 2;
 
-/// A tree of a layout.
-pub struct Placed {
+/// A tree's places are counted from its first line on; the root's is after them all.
+pub struct Order {
+    pub n_places: usize,
+    /// Siblings, from the last places to the first.
+    pub pairs: Vec<[u32; 2]>,
+    /// By node.
+    pub place: Vec<usize>,
     /// Splits on the longest way to a leaf.
     pub depth: u32,
-    /// Where the root is among the nodes.
-    pub root: u32,
-    /// What makes of a leaf's node its value, by addition that wraps.
-    pub values: u32,
-    pub output: u16,
 }
 
-/// Pairs of splits come first, so that the leaves, which have values, are
-/// close together; parents before their children where these are alike.
-pub fn of(tree: &Tree) -> Order {
-    let is_leaf = |index: u32| matches!(tree.nodes[index as usize], Node::Leaf(_));
-    let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(tree.nodes.len() / 2);
-    let mut pending = vec![(0, 0)];
-    let mut deepest = 0;
-    while let Some((index, depth)) = pending.pop() {
-        deepest = deepest.max(depth);
-        if let Node::Split(split) = &tree.nodes[index as usize] {
-            pairs.push((split.left, split.right));
-            pending.extend([(split.right, depth + 1), (split.left, depth + 1)]);
-        }
-    }
-    pairs.sort_by_key(|&(left, right)| u8::from(is_leaf(left)) + u8::from(is_leaf(right)));
-    let mut place = vec![0; tree.nodes.len()];
-    for (pair, &(left, right)) in pairs.iter().enumerate() {
-        place[left as usize] = 1 + 2 * pair;
-        place[right as usize] = 2 + 2 * pair;
-    }
-    let leaves = tree.nodes.iter().zip(&place).filter(|(node, _)| matches!(node, Node::Leaf(_)));
-    let first_leaf = leaves.map(|(_, &place)| place).min().unwrap_or(0);
-    Order { place, first_leaf, depth: deepest }
+/// Whole lines. They are odd in number: of trees of one size the first lines, which
+/// every row passes, would otherwise come to a few sets of the caches.
+pub fn n_places(tree: &Tree) -> usize {
+    let n_pairs = tree.nodes.len() / 2;
+    LINE * (n_pairs.div_ceil(PAIRS) | 1)
 }
 
 impl Order {
-    /// Of the tree that begins at `root` of the nodes: appends its leaves' values.
-    pub fn placed(&self, tree: &Tree, root: usize, values: &mut Vec<f64>) -> Placed {
-        let first = values.len();
-        values.resize(first + tree.nodes.len() - self.first_leaf, 0.0);
-        for (node, &place) in tree.nodes.iter().zip(&self.place) {
-            if let Node::Leaf(leaf) = node {
-                values[first + place - self.first_leaf] = leaf.value;
+    /// Children stand before their parents, and a line is filled by those who are
+    /// reached from it by most rows of the training data: a row's way passes few lines.
+    pub fn of(tree: &Tree) -> Self {
+        let n_places = n_places(tree);
+        let mut order =
+            Self { n_places, pairs: Vec::new(), place: vec![n_places; tree.nodes.len()], depth: 0 };
+        // Splits whose children have no place yet: such as are in this line, and others.
+        let (mut near, mut far) = (Vec::from_iter(Pending::of(tree, 0, 0)), Vec::new());
+        while let Some(Pending { children, depth, .. }) = next(&mut near, &mut far) {
+            order.pairs.push(children);
+            let at = n_places - 2 * order.pairs.len();
+            children.iter().zip(at..).for_each(|(&child, at)| order.place[child as usize] = at);
+            order.depth = order.depth.max(depth);
+            near.extend(children.iter().filter_map(|&child| Pending::of(tree, child, depth)));
+            if order.pairs.len().is_multiple_of(PAIRS) {
+                far.append(&mut near);
             }
         }
-        let to_values = first as i64 - self.first_leaf as i64 - root as i64;
-        Placed { depth: self.depth, root: root as u32, values: to_values as u32, output: tree.output as u16 }
+        order
+    }
+}
+
+struct Pending {
+    children: [u32; 2],
+    /// Rows of the training data that come to them.
+    cover: f64,
+    depth: u32,
+}
+
+impl Pending {
+    /// None of a leaf.
+    fn of(tree: &Tree, index: u32, depth: u32) -> Option<Self> {
+        match &tree.nodes[index as usize] {
+            Node::Split(split) => {
+                let children = [split.left, split.right];
+                Some(Self { children, cover: split.cover, depth: depth + 1 })
+            }
+            Node::Leaf(_) => None,
+        }
+    }
+}
+
+fn next(near: &mut Vec<Pending>, far: &mut Vec<Pending>) -> Option<Pending> {
+    let by_cover = near.iter().enumerate().max_by(|(_, a), (_, b)| a.cover.total_cmp(&b.cover));
+    match by_cover {
+        Some((most, _)) => Some(near.swap_remove(most)),
+        None => far.pop(),
     }
 }

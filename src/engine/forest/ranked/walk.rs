@@ -1,9 +1,9 @@
 //! Walking many trees at once, in plain code.
 
 use super::batch::{Batch, RowsAndRaw};
-use super::layout::{Group, LEAF, Layout};
+use super::layout::{Group, Layout};
 use super::ranks::{RowRanks, n_reached};
-use super::rounds::{self, Levels};
+use super::rounds::{self, Lanes, Levels};
 use super::sums::Sums;
 
 /// Trees that are in the air together: as many as registers hold.
@@ -14,36 +14,43 @@ pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     if let Some(symmetric) = &layout.symmetric {
         return symmetric.add_leaves(&ranks, &layout.groups, sums, raw);
     }
-    rounds::add_leaves(layout, sums, raw, |at, levels| walk(&layout.nodes, &ranks, at, levels));
+    let walk = |lanes: &mut _, levels| walk(layout, &ranks, lanes, levels);
+    rounds::add_leaves(layout, sums, raw, walk, |lanes, n, open| open.push(lanes, n, at_split(lanes)));
 }
 
 pub fn score_batch(batch: &Batch, layout: &Layout, sums: &Sums, rows: RowsAndRaw) {
     batch.score(&layout.ranker, sums, rows, n_reached);
 }
 
-/// Adds the leaves whose nodes are `ends`, by lane.
+/// Adds the leaves that `nodes` are, by lane.
 #[inline(always)]
-pub fn add_group(ends: &[u32; Group::LANES], values: &[f64], group: &Group, sums: &Sums, raw: &mut [f64]) {
+pub fn add_group(nodes: &[u32; Group::LANES], values: &[f64], group: &Group, sums: &Sums, raw: &mut [f64]) {
     sums.add(raw, group, |tree| {
         let lane = usize::from(group.lanes[tree]) % Group::LANES;
-        values[ends[lane].wrapping_add(group.values[lane]) as usize]
+        values[nodes[lane].wrapping_add(group.values[lane]) as usize]
     });
 }
 
-fn walk(nodes: &[u32], ranks: &RowRanks, at: &mut [u32; Group::LANES], levels: Levels) -> u64 {
-    let mut at_split = 0;
-    for (vector, lanes) in at.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        let mut last = [LEAF; LANES];
-        for _ in 0..levels[vector * LANES / Group::VECTOR] {
-            for (at, last) in lanes.iter_mut().zip(&mut last) {
-                let node = nodes[*at as usize];
-                let [slot, rank, ..] = node.to_le_bytes();
-                let goes_right = ranks[usize::from(slot)] > rank;
-                *at = at.wrapping_add_signed(i32::from((node >> 16) as i16)) + u32::from(goes_right);
-                *last = node;
+fn walk(layout: &Layout, ranks: &RowRanks, lanes: &mut Lanes, levels: Levels) {
+    let down = |at: &mut u32, node: u32| {
+        let [rank, slot, ..] = node.to_le_bytes();
+        let goes_right = ranks[usize::from(slot)] > rank;
+        *at = at.wrapping_add_signed((node as i32 >> 16) + i32::from(goes_right));
+    };
+    let vectors = lanes.at.as_chunks_mut::<LANES>().0.iter_mut().zip(lanes.nodes.as_chunks_mut::<LANES>().0);
+    for (vector, (at, nodes)) in vectors.enumerate() {
+        let n_levels = levels[vector * LANES / Group::VECTOR];
+        if n_levels > 0 {
+            at.iter_mut().zip(&*nodes).for_each(|(at, &node)| down(at, node));
+            for _ in 1..n_levels {
+                at.iter_mut().for_each(|at| down(at, layout.nodes[*at as usize]));
             }
+            *nodes = at.map(|at| layout.nodes[at as usize]);
         }
-        at_split |= rounds::at_split(last) << (vector * LANES);
     }
-    at_split
+}
+
+/// A bit for each lane that is at a split.
+fn at_split(lanes: &Lanes) -> u64 {
+    lanes.nodes.iter().enumerate().fold(0, |all, (lane, &node)| all | u64::from(node >> 31) << lane)
 }

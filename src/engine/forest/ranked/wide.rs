@@ -8,10 +8,10 @@
 
 mod tests_of;
 
-use super::layout::Group;
+use super::layout::{Group, Placed};
 use super::ranks::{WIDTH, n_reached};
 use super::sums::Sums;
-use super::tree_order::{self, Placed};
+use super::tree_order::Order;
 use super::walk::add_group;
 use crate::engine::forest::{Forest, Node, Tree};
 use tests_of::Tests;
@@ -22,7 +22,7 @@ pub struct Wide {
     /// Of all trees, two a node: its test, and where among these its left child
     /// is; the right one is next to it. A leaf leads to itself.
     pub nodes: Vec<u32>,
-    /// Of all trees.
+    /// By node; of splits 0.
     pub values: Vec<f64>,
     pub groups: Vec<Group>,
 }
@@ -48,18 +48,24 @@ impl Wide {
     }
 
     fn lay_out(&mut self, tree: &Tree) -> Option<Placed> {
-        let order = tree_order::of(tree);
-        let root = self.nodes.len() / 2;
-        self.nodes.resize(2 * (root + tree.nodes.len()), Tests::NEVER);
+        let order = Order::of(tree);
+        let start = self.values.len();
+        let end = start + order.n_places + 1;
+        self.nodes.resize(2 * end, Tests::NEVER);
+        self.values.resize(end, 0.0);
         for (content, &at) in tree.nodes.iter().zip(&order.place) {
             let (test, child) = match content {
-                Node::Leaf(_) => (Tests::NEVER, at),
+                Node::Leaf(leaf) => {
+                    self.values[start + at] = leaf.value;
+                    (Tests::NEVER, at)
+                }
                 Node::Split(split) => (self.tests.bit(split)?, order.place[split.left as usize]),
             };
-            let at = 2 * (root + at);
-            self.nodes[at..at + 2].copy_from_slice(&[test, 2 * (root + child) as u32]);
+            let at = 2 * (start + at);
+            self.nodes[at..at + 2].copy_from_slice(&[test, 2 * (start + child) as u32]);
         }
-        Some(order.placed(tree, root, &mut self.values))
+        let root = (start + order.n_places) as u32;
+        Some(Placed { depth: order.depth, root, root_node: root, values: 0, output: tree.output as u16 })
     }
 
     /// With room for `WORDS` words of bits; see [`by_words`].
