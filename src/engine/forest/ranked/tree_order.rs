@@ -74,3 +74,63 @@ fn next(near: &mut Vec<Pending>, far: &mut Vec<Pending>) -> Option<Pending> {
         None => far.pop(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::forest::{Condition, Leaf, Side, Split};
+
+    /// A full tree of `depth` levels; of the rows of a split three quarters go right.
+    fn tree(depth: u32) -> Tree {
+        let (mut nodes, mut covers) = (Vec::new(), vec![1.0]);
+        for index in 0..(1 << (depth + 1)) - 1_u32 {
+            let cover = covers[index as usize];
+            covers.extend([cover / 4.0, cover * 3.0 / 4.0]);
+            nodes.push(match (index + 1).ilog2() == depth {
+                true => Node::Leaf(Leaf { value: f64::from(index), cover }),
+                false => Node::Split(Split {
+                    input: 0,
+                    condition: Condition::Less(0.0),
+                    missing: Side::Left,
+                    zero_is_missing: false,
+                    left: 2 * index + 1,
+                    right: 2 * index + 2,
+                    cover,
+                }),
+            });
+        }
+        Tree::of(nodes)
+    }
+
+    #[test]
+    fn siblings_are_neighbours_before_their_parents() {
+        for depth in [0, 1, 3, 4, 7] {
+            let tree = tree(depth);
+            let order = Order::of(&tree);
+            assert_eq!((order.depth, order.place[0]), (depth, order.n_places));
+            assert_eq!(order.n_places / LINE % 2, 1);
+            let mut places = order.place.clone();
+            places.sort_unstable();
+            places.dedup();
+            assert_eq!(places.len(), tree.nodes.len());
+            for (node, &at) in tree.nodes.iter().zip(&order.place) {
+                if let Node::Split(split) = node {
+                    let [left, right] = [split.left, split.right].map(|child| order.place[child as usize]);
+                    assert!(left % 2 == 0 && right == left + 1 && right < at, "{left}, {right}, {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_way_of_most_rows_passes_few_lines() {
+        let (tree, depth) = (tree(8), 8);
+        let order = Order::of(&tree);
+        // Always right: nodes 2, 6, 14, …
+        let lines = (1..=depth).map(|level| order.place[(1 << (level + 1)) - 2] / LINE);
+        let mut lines: Vec<usize> = lines.collect();
+        assert_eq!(lines[0], order.n_places / LINE - 1, "the last line is the root's");
+        lines.dedup();
+        assert!(lines.len() <= 2, "{lines:?}");
+    }
+}
