@@ -104,7 +104,8 @@ impl Lanes {
 }
 
 impl Open {
-    /// Those from `start` on, and beyond the last some that were open before.
+    /// Those from `start` on; beyond the last is what was there before, or nothing but
+    /// zeros, which nobody keeps.
     #[inline(always)]
     fn lanes(&self, start: usize) -> Lanes {
         let of = |all: &[u32]| *all[start..].first_chunk().expect("there is room for all lanes");
