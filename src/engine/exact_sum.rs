@@ -28,6 +28,10 @@ const FRACTION_BITS: i32 = 64;
 const MAX_SHIFT: i32 = 49;
 
 impl Fixed {
+    /// What [`Fixed::sum_of`] takes at once.
+    pub const MAX_CELLS: usize = 32;
+    const MAX_SPLIT: f64 = (1_u64 << 31) as f64;
+
     /// The number, if fixed point holds it exactly.
     pub fn of(number: f64) -> Option<Self> {
         const MANTISSA_BITS: u32 = 52;
@@ -50,10 +54,56 @@ impl Fixed {
         Some(Self(if number < 0.0 { -magnitude } else { magnitude }))
     }
 
+    /// The sum of the numbers among at most [`Fixed::MAX_CELLS`] cells, and how
+    /// many they are; NaN is none. None if one of them is not below 2^31, or
+    /// is one that fixed point does not hold.
+    ///
+    /// Nothing here waits for a branch: a number is split into a multiple of
+    /// 2^-16 and what remains, by adding and taking away one so great that the
+    /// rest is rounded off, and either part sums up without rounding.
+    pub fn sum_of(cells: &[u64]) -> Option<(Self, u32)> {
+        const LANES: usize = 4;
+        debug_assert!(cells.len() <= Self::MAX_CELLS);
+        // The least bit of a number near to it is 2^-16, or 2^-64.
+        const TO_16: f64 = 1.5 * (1_u64 << 36) as f64;
+        const TO_64: f64 = 1.5 / (1_u64 << 12) as f64;
+        let (mut high, mut low, mut n, mut misfits) =
+            ([0.0; LANES], [0.0; LANES], [0; LANES], [false; LANES]);
+        let mut add = |lane: usize, cell: u64| {
+            let number = f64::from_bits(cell);
+            let is_there = !number.is_nan();
+            let number = if is_there { number } else { 0.0 };
+            let upper = (number + TO_16) - TO_16;
+            let lower = number - upper;
+            high[lane] += upper;
+            low[lane] += lower;
+            n[lane] += u64::from(is_there);
+            misfits[lane] |= number.abs() >= Self::MAX_SPLIT || (lower + TO_64) - TO_64 != lower;
+        };
+        let (chunks, rest) = cells.as_chunks::<LANES>();
+        for chunk in chunks {
+            for (lane, &cell) in chunk.iter().enumerate() {
+                add(lane, cell);
+            }
+        }
+        rest.iter().for_each(|&cell| add(0, cell));
+        let high = (high.iter().sum::<f64>() * (1_u64 << 16) as f64) as i64;
+        let low = (low.iter().sum::<f64>() * (1_u128 << 64) as f64) as i64;
+        let sum = Self((i128::from(high) << (FRACTION_BITS - 16)) + i128::from(low));
+        (!misfits.contains(&true)).then(|| (sum, n.iter().sum::<u64>() as u32))
+    }
+
     /// Rounded to the nearest, half to even.
     pub fn value(self) -> f64 {
         const STEP: f64 = 1.0 / (1_u128 << FRACTION_BITS) as f64;
-        self.0 as f64 * STEP
+        // The upper 62 bits, of which the last stands for all below it, round as all do.
+        let magnitude = self.0.unsigned_abs();
+        let shift = 66_u32.saturating_sub(magnitude.leading_zeros());
+        let rest = magnitude & ((1 << shift) - 1);
+        let upper = (magnitude >> shift) as i64 | i64::from(rest != 0);
+        let scale = f64::from_bits(u64::from(1_023 + shift) << 52) * STEP;
+        let value = upper as f64 * scale;
+        if self.0 < 0 { -value } else { value }
     }
 
     #[must_use]
@@ -287,6 +337,13 @@ mod tests {
         (-1.0_f64..1.0, -80_i32..80).prop_map(|(m, e)| m * 2.0_f64.powi(e))
     }
 
+    /// Prices and counts, what fixed point just holds or not, and nothing.
+    fn any_of_a_window() -> impl Strategy<Value = f64> {
+        let just_held = (-(1_i64 << 53)..1 << 53, -66_i32..-20).prop_map(|(m, e)| m as f64 * 2.0_f64.powi(e));
+        let price = (-100_000_i32..100_000).prop_map(|cents| f64::from(cents) / 100.0);
+        prop_oneof![20 => price, 1 => just_held, 1 => any_magnitude(), 2 => Just(f64::NAN), 1 => Just(0.0)]
+    }
+
     proptest! {
         #[test]
         fn integers_sum_as_integers(terms in prop::collection::vec(-(1_i64 << 52)..(1 << 52), 0..60)) {
@@ -312,6 +369,28 @@ mod tests {
             let mut partials = Partials::default();
             sorted.into_iter().for_each(|term| partials.add(term));
             prop_assert_eq!(a.value().to_bits(), partials.rounded().to_bits());
+        }
+
+        #[test]
+        fn cells_sum_up_as_their_numbers_do(
+            numbers in prop::collection::vec(any_of_a_window(), 0..=Fixed::MAX_CELLS),
+        ) {
+            let cells: Vec<u64> = numbers.iter().map(|number| number.to_bits()).collect();
+            let there = || numbers.iter().filter(|number| !number.is_nan());
+            let all: Option<Vec<Fixed>> = there().map(|&number| Fixed::of(number)).collect();
+            let is_small = there().all(|number| number.abs() < Fixed::MAX_SPLIT);
+            let sum = all.map(|all| all.into_iter().fold(Fixed(0), Fixed::plus));
+            let expected = sum.filter(|_| is_small).map(|sum| (sum, there().count() as u32));
+            prop_assert_eq!(Fixed::sum_of(&cells), expected);
+        }
+
+        #[test]
+        fn fixed_point_rounds_as_integers_do(high in any::<i128>(), shift in 0_u32..128, low in 0_i128..4) {
+            let steps = (high >> shift).wrapping_add(low);
+            let halves = (high >> shift) & !0x3ff | 0x200 | low >> 1;
+            for steps in [steps, halves, steps << (shift / 2)] {
+                prop_assert_eq!(Fixed(steps).value(), steps as f64 * 2.0_f64.powi(-64));
+            }
         }
     }
 }

@@ -28,8 +28,10 @@ impl Ranks {
         self.0[usize::from(rank)] += 1;
     }
 
-    pub fn remove(&mut self, rank: u8) {
-        self.0[usize::from(rank)] -= 1;
+    /// Of a register that had `old` and has `new`.
+    pub fn exchange(&mut self, old: u8, new: u8) {
+        self.0[usize::from(old)] -= 1;
+        self.0[usize::from(new)] += 1;
     }
 
     /// How many distinct keys leave these ranks. The standard error is

@@ -11,7 +11,7 @@ mod minima;
 mod number;
 
 pub use key::KeyIndex;
-pub use number::{NumberIndex, extremes_of};
+pub use number::{NumberIndex, greatest_of, least_of};
 
 use super::rows::{BLOCK, Rows};
 use super::totals::Totals;
@@ -55,6 +55,7 @@ impl ColumnIndex {
     }
 
     /// What the rows before `position` had, and those that were there before them.
+    #[inline(always)]
     pub fn before(&self, cells: &[u64], position: usize) -> Totals {
         match self {
             Self::Number(index) => index.before(cells, position),
@@ -170,11 +171,16 @@ mod tests {
                 }
                 match &index {
                     ColumnIndex::Number(index) => {
-                        let (least, greatest) = extremes_of(&cells[from..]);
-                        let (by_index, greatest_by_index) = index.extremes_from(from).expect("kept");
-                        let same = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan();
-                        prop_assert!(same(least, by_index), "{least} {by_index}");
-                        prop_assert!(same(greatest, greatest_by_index), "{greatest} {greatest_by_index}");
+                        let cells = &cells[from..];
+                        let pairs = [
+                            (least_of(cells), index.least_from(from)),
+                            (greatest_of(cells), index.greatest_from(from)),
+                        ];
+                        for (expected, by_index) in pairs {
+                            let by_index = by_index.expect("kept");
+                            let both_none = expected.is_nan() && by_index.is_nan();
+                            prop_assert!(expected == by_index || both_none, "{expected} {by_index}");
+                        }
                     }
                     ColumnIndex::Key(index) => {
                         let keys: BTreeSet<&u64> =

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::index::{self, ColumnIndex};
+use super::index::{self, ColumnIndex, NumberIndex};
 use super::rows::BLOCK;
-use super::tiles::{TileEdge, Tiles};
+use super::tiles::{TileColumn, TileEdge, Tiles};
 use super::totals::{NO_KEY, Totals};
 use super::{Reading, Series, Slice, length, seconds_between};
 use crate::engine::exact_sum::{ExactSum, Fixed};
@@ -32,8 +32,8 @@ impl<'a> Part<'a> {
             Aggregate::Count => self.n_present(),
             Aggregate::Sum => self.sum(),
             Aggregate::Mean => self.sum() / self.n_present(),
-            Aggregate::Min => self.extremes().0,
-            Aggregate::Max => self.extremes().1,
+            Aggregate::Min => self.least(),
+            Aggregate::Max => self.greatest(),
             Aggregate::Std => self.deviation(),
             Aggregate::Distinct => self.n_distinct(window),
             Aggregate::First => return self.first_cell(),
@@ -83,6 +83,7 @@ impl<'a> Part<'a> {
     }
 
     /// Of the rows in the slice.
+    #[inline(always)]
     fn totals(&self, column: usize) -> Totals {
         let (cells, Range { start, end }) = (self.column(column), self.slice.rows.clone());
         match self.index(column) {
@@ -93,6 +94,7 @@ impl<'a> Part<'a> {
 
     /// If the slice begins in a tile: of what comes after that tile, and of
     /// the tile, with its share.
+    #[inline(always)]
     fn totals_from_tile(&self, column: usize) -> Option<(Totals, Totals, f64)> {
         let ((tiles, edge), index) = self.tiles().zip(self.index(column))?;
         let cells = self.column(column);
@@ -167,17 +169,33 @@ impl<'a> Part<'a> {
         if self.column.is_some() { self.sum() } else { self.n_present() }
     }
 
-    fn extremes(&self) -> (f64, f64) {
-        let Some(column) = self.column else { return (f64::NAN, f64::NAN) };
+    fn least(&self) -> f64 {
+        self.extreme(NumberIndex::least_from, index::least_of, |tile| tile.extremes.0, f64::min)
+    }
+
+    fn greatest(&self) -> f64 {
+        self.extreme(NumberIndex::greatest_from, index::greatest_of, |tile| tile.extremes.1, f64::max)
+    }
+
+    #[inline(always)]
+    fn extreme(
+        &self,
+        of_index: impl Fn(&NumberIndex, usize) -> Option<f64>,
+        of_cells: impl Fn(&[u64]) -> f64,
+        of_tile: impl Fn(&TileColumn) -> f64,
+        of_both: impl Fn(f64, f64) -> f64,
+    ) -> f64 {
+        let Some(column) = self.column else { return f64::NAN };
         let (cells, Range { start, end }) = (self.column(column), self.slice.rows.clone());
         let indexed = match self.index(column) {
-            Some(ColumnIndex::Number(index)) if end == cells.len() => index.extremes_from(start),
+            Some(ColumnIndex::Number(index)) if end == cells.len() => of_index(index, start),
             _ => None,
         };
-        let of_rows = indexed.unwrap_or_else(|| index::extremes_of(&cells[start..end]));
-        let Some((tiles, edge)) = self.tiles() else { return of_rows };
-        let of_tiles = tiles.tiles[edge.tile].columns[column].extremes;
-        (of_rows.0.min(of_tiles.0), of_rows.1.max(of_tiles.1))
+        let of_rows = indexed.unwrap_or_else(|| of_cells(&cells[start..end]));
+        match self.tiles() {
+            None => of_rows,
+            Some((tiles, edge)) => of_both(of_rows, of_tile(&tiles.tiles[edge.tile].columns[column])),
+        }
     }
 
     fn n_distinct(&self, window: Window) -> f64 {

@@ -2,6 +2,8 @@
 
 mod window;
 
+use smallvec::SmallVec;
+
 use super::hyperloglog::{self, Ranks, max_rank};
 use super::rows::time_of;
 use super::totals::NO_KEY;
@@ -98,9 +100,11 @@ impl SlidingSketch {
         let from =
             register[..at].iter().rposition(|&other| rank(other) > rank(entry)).map_or(0, |last| last + 1);
         let greater = from.checked_sub(1).map(|greater| self::time(register[greater]));
-        for (_, window) in self.windows.iter_mut().filter(|window| is_changed(window, greater)) {
-            window.iter_mut().for_each(|window| window.remove(register));
-        }
+        let rank_of = |window: &KeptWindow| {
+            let is_changed = is_changed(window, greater);
+            window.1.as_ref().filter(|_| is_changed).map(|window| window.rank_of(register))
+        };
+        let old: SmallVec<[Option<u8>; 4]> = self.windows.iter().map(rank_of).collect();
         if from < until {
             register[from] = entry;
             register.drain(from + 1..until);
@@ -108,10 +112,9 @@ impl SlidingSketch {
             register.insert(from, entry);
         }
         forget_until(register, horizon);
-        for (_, window) in self.windows.iter_mut().filter(|window| is_changed(window, greater)) {
-            if let Some(window) = window {
-                window.add(number, register);
-                window.refresh();
+        for ((_, window), old) in self.windows.iter_mut().zip(old) {
+            if let Some((window, old)) = window.as_mut().zip(old) {
+                window.change(number, old, register);
             }
         }
     }

@@ -7,13 +7,13 @@
 //! that its length suggests; the tile has at most a seventh as many rows as
 //! there are later ones, which bounds the error.
 
-use super::index::extremes_of;
+use super::index::{greatest_of, least_of};
 use super::rows::BLOCK;
 use super::sketch::SlidingSketch;
 use super::totals::Totals;
 use crate::engine::exact_sum::Fixed;
 use crate::engine::plan::{ColumnKind, ColumnPlan, SeriesPlan};
-use crate::engine::time::Timestamp;
+use crate::engine::time::{Millis, Timestamp};
 
 /// Tiles of about the same number of rows; one more, and the two oldest become one.
 const TILES_OF_A_SIZE: usize = 8;
@@ -133,8 +133,9 @@ impl Tiles {
     pub fn edge(&self, from: Timestamp) -> Option<TileEdge> {
         let tile = self.first_after(from);
         let Tile { first, last, .. } = *self.tiles.get(tile)?;
-        let inside = last.since(from).as_seconds();
-        let share = if first > from { 1.0 } else { inside / (last.since(first).as_seconds() + 0.001) };
+        let millis = |length: Millis| length.as_millis() as f64;
+        let share =
+            if first > from { 1.0 } else { millis(last.since(from)) / (millis(last.since(first)) + 1.0) };
         Some(TileEdge { tile, share, from })
     }
 
@@ -214,7 +215,7 @@ impl TileColumn {
         let wide = wide.filter(|number| is_number && !number.is_nan() && Fixed::of(*number).is_none());
         Self {
             before,
-            extremes: if is_number { extremes_of(cells) } else { (f64::NAN, f64::NAN) },
+            extremes: if is_number { (least_of(cells), greatest_of(cells)) } else { (f64::NAN, f64::NAN) },
             wide: wide.fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x)),
             first: cells.iter().copied().find(|&cell| plan.has(cell)),
         }

@@ -37,7 +37,16 @@ impl Totals {
     }
 
     pub fn of_numbers(cells: &[u64], with_squares: bool) -> Self {
-        cells.iter().fold(Self::default(), |totals, &cell| totals.with(cell, with_squares))
+        let each = |cells: &[u64], totals| {
+            cells.iter().fold(totals, |all: Self, &cell| all.with(cell, with_squares))
+        };
+        if with_squares {
+            return each(cells, Self::default());
+        }
+        cells.chunks(Fixed::MAX_CELLS).fold(Self::default(), |totals, cells| match Fixed::sum_of(cells) {
+            Some((sum, n)) => totals.plus(Self { sum, n, ..Self::default() }),
+            None => each(cells, totals),
+        })
     }
 
     fn with(mut self, cell: u64, with_squares: bool) -> Self {

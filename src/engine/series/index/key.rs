@@ -63,6 +63,7 @@ impl KeyIndex {
     }
 
     /// Present keys before `position`.
+    #[inline(always)]
     pub fn before(&self, cells: &[u64], position: usize) -> u32 {
         if position == cells.len() {
             return self.n;

@@ -22,10 +22,14 @@ struct Extremes {
     greatest: Minima,
 }
 
-/// Least and greatest number, NaN if there is none.
-pub fn extremes_of(cells: &[u64]) -> (f64, f64) {
-    let numbers = || cells.iter().map(|&cell| f64::from_bits(cell));
-    (numbers().fold(f64::NAN, f64::min), numbers().fold(f64::NAN, f64::max))
+/// The least number, NaN if there is none.
+pub fn least_of(cells: &[u64]) -> f64 {
+    cells.iter().map(|&cell| f64::from_bits(cell)).fold(f64::NAN, f64::min)
+}
+
+/// The greatest number, NaN if there is none.
+pub fn greatest_of(cells: &[u64]) -> f64 {
+    cells.iter().map(|&cell| f64::from_bits(cell)).fold(f64::NAN, f64::max)
 }
 
 impl NumberIndex {
@@ -70,6 +74,7 @@ impl NumberIndex {
     }
 
     /// Of the rows before `position`.
+    #[inline(always)]
     pub fn before(&self, cells: &[u64], position: usize) -> Totals {
         if position == cells.len() {
             return self.total;
@@ -85,10 +90,14 @@ impl NumberIndex {
         }
     }
 
-    /// Least and greatest of the rows from `position` on, NaN if there is none.
-    pub fn extremes_from(&self, position: usize) -> Option<(f64, f64)> {
-        let Extremes { least, greatest } = self.extremes.as_deref()?;
-        Some((least.from(position), -greatest.from(position)))
+    /// The least of the rows from `position` on, NaN if there is none.
+    pub fn least_from(&self, position: usize) -> Option<f64> {
+        Some(self.extremes.as_deref()?.least.from(position))
+    }
+
+    /// The greatest of the rows from `position` on, NaN if there is none.
+    pub fn greatest_from(&self, position: usize) -> Option<f64> {
+        Some(-self.extremes.as_deref()?.greatest.from(position))
     }
 
     /// Counts a row before all that are there.

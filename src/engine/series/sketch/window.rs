@@ -28,7 +28,8 @@ impl WindowRanks {
     pub fn of(registers: &[Vec<u64>], from: Timestamp) -> Self {
         let mut window = Self { from, ranks: Ranks::none(), count: 0.0, greatest: VecDeque::new() };
         for (number, register) in registers.iter().enumerate() {
-            window.add(number, register);
+            window.ranks.add(window.rank_of(register));
+            window.note(number, register);
         }
         window.refresh();
         window
@@ -39,15 +40,18 @@ impl WindowRanks {
         self.from
     }
 
-    /// Does not count a register any more, which is to change.
-    pub fn remove(&mut self, register: &[u64]) {
-        self.ranks.remove(greatest_after(register, self.from).map_or(0, rank));
+    /// The greatest rank of a register in the window, 0 if it has none.
+    pub fn rank_of(&self, register: &[u64]) -> u8 {
+        greatest_after(register, self.from).map_or(0, rank)
     }
 
-    /// Counts a register that is new or has changed; [`WindowRanks::refresh`]
-    /// is due after it.
-    pub fn add(&mut self, number: usize, register: &[u64]) {
-        self.ranks.add(greatest_after(register, self.from).map_or(0, rank));
+    /// Takes notice of a register that had `old` as its greatest rank.
+    pub fn change(&mut self, number: usize, old: u8, register: &[u64]) {
+        let new = self.rank_of(register);
+        if new != old {
+            self.ranks.exchange(old, new);
+            self.refresh();
+        }
         self.note(number, register);
     }
 
@@ -65,21 +69,26 @@ impl WindowRanks {
         }
     }
 
-    pub fn refresh(&mut self) {
+    fn refresh(&mut self) {
         self.count = self.ranks.estimate(INDEX_BITS).round();
     }
 
     /// Moves on to the window that begins at `from`, not earlier than it did.
     pub fn advance(&mut self, from: Timestamp, registers: &[Vec<u64>]) {
-        let leaving = self.leaving(from);
-        let ranks = (leaving > 0).then(|| self.ranks_after(from, leaving, registers));
+        if self.holds_all(from) {
+            self.from = from;
+            return;
+        }
+        let leaving = self.leaving(from).count();
+        let left: SmallVec<[_; 4]> = self.left(from, registers).collect();
         self.from = from;
-        if let Some(ranks) = ranks {
-            self.ranks = ranks;
-            let left: SmallVec<[_; 4]> = self.greatest.drain(..leaving).collect();
-            for (_, number) in left {
-                self.note(usize::from(number), &registers[usize::from(number)]);
-            }
+        self.greatest.drain(..leaving);
+        let before = self.ranks;
+        for (number, old, new) in left {
+            self.ranks.exchange(old, new);
+            self.note(number, &registers[number]);
+        }
+        if self.ranks != before {
             self.refresh();
         }
     }
@@ -89,28 +98,31 @@ impl WindowRanks {
         if from < self.from {
             return None;
         }
-        Some(match self.leaving(from) {
-            0 => self.count,
-            leaving => self.ranks_after(from, leaving, registers).estimate(INDEX_BITS).round(),
-        })
-    }
-
-    /// How many of the greatest a window that begins at `from` does not hold.
-    fn leaving(&self, from: Timestamp) -> usize {
-        self.greatest.iter().take_while(|(time, _)| *time <= from).count()
-    }
-
-    fn ranks_after(&self, from: Timestamp, leaving: usize, registers: &[Vec<u64>]) -> Ranks {
-        let mut ranks = self.ranks;
-        for &(left, number) in self.greatest.iter().take(leaving) {
-            let register = &registers[usize::from(number)];
-            if let Some(entry) = greatest_after(register, self.from)
-                && time(entry) == left
-            {
-                ranks.remove(rank(entry));
-                ranks.add(greatest_after(register, from).map_or(0, rank));
-            }
+        if self.holds_all(from) {
+            return Some(self.count);
         }
-        ranks
+        let mut ranks = self.ranks;
+        self.left(from, registers).for_each(|(_, old, new)| ranks.exchange(old, new));
+        Some(if ranks == self.ranks { self.count } else { ranks.estimate(INDEX_BITS).round() })
+    }
+
+    /// Whether a window that begins at `from` holds all of the greatest, as nearly every one does.
+    fn holds_all(&self, from: Timestamp) -> bool {
+        self.greatest.front().is_none_or(|(first, _)| *first > from)
+    }
+
+    /// What a window that begins at `from` does not hold of the greatest, and of those that were.
+    fn leaving(&self, from: Timestamp) -> impl Iterator<Item = &(Timestamp, u8)> {
+        self.greatest.iter().take_while(move |(time, _)| *time <= from)
+    }
+
+    /// The registers whose greatest has left a window that begins at `from`:
+    /// each one's number, and its greatest rank before and then.
+    fn left(&self, from: Timestamp, registers: &[Vec<u64>]) -> impl Iterator<Item = (usize, u8, u8)> {
+        self.leaving(from).filter_map(move |&(left, number)| {
+            let register = &registers[usize::from(number)];
+            let greatest = greatest_after(register, self.from).filter(|&greatest| time(greatest) == left)?;
+            Some((usize::from(number), rank(greatest), greatest_after(register, from).map_or(0, rank)))
+        })
     }
 }
