@@ -31,6 +31,7 @@ use crate::engine::explain;
 use crate::engine::model::{self, Scorer};
 use batch::{Batch, MIN_ROWS, RowsAndRaw};
 use layout::Layout;
+use ranks::Ranker;
 use sums::Sums;
 use wide::Wide;
 
@@ -110,13 +111,17 @@ impl RankedForest {
 
 impl Form {
     fn of(forest: &Forest) -> (Option<Self>, Option<Misfit>) {
-        match Layout::of(forest) {
-            Ok(layout) => {
-                let batch = Batch::of(forest, &layout.ranker);
-                (Some(Self::Bytes(layout, batch)), None)
-            }
+        match Self::bytes(forest) {
+            Ok(bytes) => (Some(bytes), None),
             Err(misfit) => (Wide::of(forest).map(Self::Bits), Some(misfit)),
         }
+    }
+
+    fn bytes(forest: &Forest) -> Result<Self, Misfit> {
+        let ranker = Ranker::of(forest)?;
+        let tests = ranker.tests(forest).ok_or(Misfit::Tests)?;
+        let layout = Layout::of(forest, ranker, &tests)?;
+        Ok(Self::Bytes(layout, Batch::of(forest, &tests)))
     }
 
     fn name(&self) -> &'static str {
@@ -388,7 +393,7 @@ mod tests {
         };
         let trees = (0..1_100).map(|seed| chain(seed * 7 % 23, seed)).collect();
         let forest = Forest::new(Frame::single(5, 0.25), trees).expect("valid");
-        let layout = Layout::of(&forest).expect("bytes");
+        let Ok(Form::Bytes(layout, _)) = Form::bytes(&forest) else { panic!("bytes") };
         assert!(!layout.is_of_one_round());
         let rows: Vec<Vec<f64>> =
             (0..60).map(|row| (0..5).map(|input| f64::from((row * (input + 2)) % 10)).collect()).collect();

@@ -2,11 +2,13 @@
 #![expect(unsafe_code, reason = "gathers take addresses; they are faster than plain code")]
 
 use std::arch::x86_64::{
-    __m256i, _CMP_GE_OQ, _mm256_add_epi32, _mm256_and_si256, _mm256_castpd_si256, _mm256_castsi256_ps,
-    _mm256_cmp_pd, _mm256_cmpgt_epi32, _mm256_i32gather_epi32, _mm256_loadu_pd, _mm256_loadu_si256,
-    _mm256_mask_i32gather_epi32, _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_packs_epi16,
-    _mm256_packs_epi32, _mm256_set1_epi32, _mm256_set1_pd, _mm256_slli_epi32, _mm256_srai_epi32,
-    _mm256_srli_epi32, _mm256_srlv_epi32, _mm256_storeu_si256, _mm256_sub_epi32,
+    __m256i, _CMP_GE_OQ, _mm_loadu_si128, _mm256_add_epi32, _mm256_adds_epu8, _mm256_and_si256,
+    _mm256_broadcastsi128_si256, _mm256_castpd_si256, _mm256_castsi256_ps, _mm256_cmp_pd, _mm256_cmpgt_epi32,
+    _mm256_i32gather_epi32, _mm256_loadu_pd, _mm256_loadu_si256, _mm256_mask_i32gather_epi32,
+    _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_or_si256, _mm256_packs_epi16, _mm256_packs_epi32,
+    _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_pd, _mm256_setzero_si256, _mm256_shuffle_epi8,
+    _mm256_slli_epi32, _mm256_srai_epi32, _mm256_srli_epi32, _mm256_srlv_epi32, _mm256_storeu_si256,
+    _mm256_sub_epi32, _mm256_xor_si256,
 };
 
 use super::batch::{Batch, RowsAndRaw};
@@ -14,6 +16,7 @@ use super::layout::{Group, Layout};
 use super::ranks::{self, RowRanks};
 use super::rounds::{self, Lanes, Levels};
 use super::sums::Sums;
+use super::symmetric::Slots;
 use super::wide::{FEW, MORE, MOST, Wide, by_words};
 
 /// Trees of a vector.
@@ -35,7 +38,8 @@ pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
 fn add_leaves_avx2(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     let ranks = layout.ranker.rank_by(row, |value, thresholds| n_reached(value, thresholds));
     if let Some(symmetric) = &layout.symmetric {
-        return symmetric.add_leaves(&ranks, &layout.groups, sums, raw);
+        let look_up = |slots: &_| look_up(&ranks, symmetric.n_slots, slots);
+        return symmetric.add_leaves(&layout.groups, sums, raw, look_up);
     }
     let walk = |lanes: &mut _, levels| walk_lanes(layout, &ranks, lanes, levels);
     rounds::add_leaves(layout, sums, raw, walk, |lanes, n, open| open.push(lanes, n, at_split(lanes)));
@@ -120,6 +124,29 @@ pub fn score_batch(batch: &Batch, layout: &Layout, sums: &Sums, rows: RowsAndRaw
 #[target_feature(enable = "avx2,popcnt")]
 fn score_batch_avx2(batch: &Batch, layout: &Layout, sums: &Sums, rows: RowsAndRaw) {
     batch.score(&layout.ranker, sums, rows, |value, thresholds| n_reached(value, thresholds));
+}
+
+/// The ranks in the slots, of which there are `n_slots`.
+#[target_feature(enable = "avx2,popcnt")]
+#[inline]
+pub fn look_up(ranks: &RowRanks, n_slots: usize, slots: &Slots) -> [u8; Group::LANES] {
+    const TABLE: usize = 16;
+    let mut found = [0; Group::LANES];
+    for (slots, found) in slots.as_chunks::<32>().0.iter().zip(found.as_chunks_mut::<32>().0) {
+        let slots = load(slots);
+        let mut of_tables = _mm256_setzero_si256();
+        for (number, table) in ranks.as_chunks::<TABLE>().0.iter().take(n_slots.div_ceil(TABLE)).enumerate() {
+            // SAFETY: a table is sixteen bytes.
+            let table = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) });
+            // Bytes of slots in the table are 0x70 to 0x7f; of others they are greater, and give 0.
+            let place = _mm256_xor_si256(slots, _mm256_set1_epi8((TABLE * number) as i8));
+            let place = _mm256_adds_epu8(place, _mm256_set1_epi8(0x70));
+            of_tables = _mm256_or_si256(of_tables, _mm256_shuffle_epi8(table, place));
+        }
+        // SAFETY: there is room for all 32.
+        unsafe { _mm256_storeu_si256(found.as_mut_ptr().cast(), of_tables) }
+    }
+    found
 }
 
 /// How many of the thresholds are not greater than `value`: masks of 512 bits are

@@ -36,7 +36,8 @@ pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
 fn add_leaves_avx512(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     let ranks = layout.ranker.rank_by(row, |value, thresholds| avx2::n_reached(value, thresholds));
     if let Some(symmetric) = &layout.symmetric {
-        return symmetric.add_leaves(&ranks, &layout.groups, sums, raw);
+        let look_up = |slots: &_| avx2::look_up(&ranks, symmetric.n_slots, slots);
+        return symmetric.add_leaves(&layout.groups, sums, raw, look_up);
     }
     let tables = std::array::from_fn(|at| load(&ranks[64 * at..]));
     match layout.ranker.n_slots() {

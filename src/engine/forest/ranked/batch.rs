@@ -5,7 +5,7 @@
 //! that the row reaches once it is there. No row waits for memory, and a
 //! split costs one comparison and one choice of bytes for all rows.
 
-use super::ranks::{N_SLOTS, Ranker, WIDTH};
+use super::ranks::{N_SLOTS, Ranker, Test, WIDTH};
 use super::sums::Sums;
 use crate::engine::forest::{Forest, Node, Tree};
 
@@ -64,22 +64,22 @@ pub struct RowsAndRaw<'a> {
 
 impl Batch {
     /// None if a tree has too many leaves.
-    pub fn of(forest: &Forest, ranker: &Ranker) -> Option<Self> {
+    pub fn of(forest: &Forest, tests: &[Box<[Test]>]) -> Option<Self> {
         let mut batch = Self { splits: Vec::new(), values: Vec::new(), trees: Vec::new() };
-        for tree in forest.trees() {
+        for (tree, tests) in forest.trees().iter().zip(tests) {
             let n_leaves = tree.nodes.len() / 2 + 1;
             if n_leaves > MAX_LEAVES {
                 return None;
             }
             let (first_value, output) = (batch.values.len(), tree.output as usize);
-            let leaf = batch.lay_out(tree, ranker)?;
+            let leaf = batch.lay_out(tree, tests);
             batch.trees.push(Extent { n_splits: n_leaves - 1, first_value, output, leaf });
         }
         Some(batch)
     }
 
     /// Appends a tree; gives the column that its root's leaves will be in.
-    fn lay_out(&mut self, tree: &Tree, ranker: &Ranker) -> Option<usize> {
+    fn lay_out(&mut self, tree: &Tree, tests: &[Test]) -> usize {
         let n_leaves = n_leaves(tree);
         let first_value = self.values.len();
         // Columns that are ready, and how many of them are pending.
@@ -94,7 +94,7 @@ impl Batch {
                 }
                 Node::Split(split) if children_are_ready => {
                     let [left, right] = [split.left, split.right].map(|child| ready[child as usize]);
-                    let (slot, rank) = ranker.slot_and_rank(split)?;
+                    let Test { slot, rank } = tests[index as usize];
                     n_pending -= [left, right].iter().filter(|&&column| column >= MAX_LEAVES).count();
                     let into = MAX_LEAVES + n_pending;
                     n_pending += 1;
@@ -112,7 +112,7 @@ impl Batch {
                 }
             }
         }
-        Some(ready[0])
+        ready[0]
     }
 
     #[inline(always)]

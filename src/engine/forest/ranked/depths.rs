@@ -72,7 +72,7 @@ fn leaves(tree: &Tree) -> Vec<(usize, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::forest::ranked::layout::Layout;
+    use crate::engine::forest::ranked::Form;
     use crate::engine::forest::{Condition, Forest, Frame, Leaf, Side, Split};
 
     /// A chain of splits; of `first` of the rows the first leaf is the end, and so on.
@@ -105,7 +105,8 @@ mod tests {
         let first_round = |depth, first| {
             let trees = vec![chain(depth, first); 128];
             let forest = Forest::new(Frame::single(1, 0.0), trees).expect("valid");
-            Layout::of(&forest).expect("few thresholds").first_round
+            let Ok(Form::Bytes(layout, _)) = Form::bytes(&forest) else { panic!("few thresholds") };
+            layout.first_round
         };
         assert!((2..=6).contains(&first_round(40, 0.6)), "{}", first_round(40, 0.6));
         assert!(first_round(40, 0.2) > first_round(40, 0.6));

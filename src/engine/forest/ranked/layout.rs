@@ -2,7 +2,7 @@
 
 use super::Misfit;
 use super::depths;
-use super::ranks::Ranker;
+use super::ranks::{Ranker, Test};
 use super::symmetric::Symmetric;
 use super::tree_order::{self, LINE, Order};
 use crate::engine::forest::{Forest, Node, Tree};
@@ -65,9 +65,8 @@ fn split_node(slot: u8, rank: u8, distance: usize) -> Option<u32> {
 }
 
 impl Layout {
-    pub fn of(forest: &Forest) -> Result<Self, Misfit> {
-        let ranker = Ranker::of(forest)?;
-        let symmetric = Symmetric::of(forest, &ranker);
+    pub fn of(forest: &Forest, ranker: Ranker, tests: &[Box<[Test]>]) -> Result<Self, Misfit> {
+        let symmetric = Symmetric::of(forest, tests);
         let n_places: usize = forest.trees().iter().map(tree_order::n_places).sum();
         let mut nodes = Vec::<u32>::with_capacity(LINE + n_places);
         // So that its lines are those of the caches. The first place is a leaf's.
@@ -76,10 +75,9 @@ impl Layout {
         let (values, groups) = (Vec::new(), Vec::new());
         let mut layout = Self { ranker, symmetric, nodes, values, groups, first_round: 0 };
         layout.nodes[0] = layout.first_leaf();
-        for trees in forest.trees().chunks(Group::LANES) {
-            let placed = trees.iter().map(|tree| layout.lay_out(tree)).collect::<Result<Vec<_>, _>>()?;
-            layout.groups.push(Group::of(&placed));
-        }
+        let trees = forest.trees().iter().zip(tests);
+        let placed = trees.map(|(tree, tests)| layout.lay_out(tree, tests)).collect::<Result<Vec<_>, _>>()?;
+        layout.groups.extend(placed.chunks(Group::LANES).map(Group::of));
         layout.first_round = depths::first_round(forest.trees(), &layout.groups);
         Ok(layout)
     }
@@ -89,13 +87,13 @@ impl Layout {
         self.groups.iter().all(|group| group.depths[0] <= self.first_round)
     }
 
-    fn lay_out(&mut self, tree: &Tree) -> Result<Placed, Misfit> {
+    fn lay_out(&mut self, tree: &Tree, tests: &[Test]) -> Result<Placed, Misfit> {
         let order = Order::of(tree);
         let (start, first_value) = (self.nodes.len(), self.values.len());
         self.nodes.resize(start + order.n_places, 0);
-        let root_node = self.node(tree, &order, first_value, 0)?;
+        let root_node = self.node(tree, tests, &order, first_value, 0)?;
         for &index in order.pairs.as_flattened() {
-            let node = self.node(tree, &order, first_value, index)?;
+            let node = self.node(tree, tests, &order, first_value, index)?;
             self.nodes[start + order.place[index as usize]] = node;
         }
         let mut root = start + order.n_places;
@@ -109,7 +107,14 @@ impl Layout {
         Ok(Placed { depth: order.depth, root, root_node, values: values as u32, output })
     }
 
-    fn node(&mut self, tree: &Tree, order: &Order, first_value: usize, index: u32) -> Result<u32, Misfit> {
+    fn node(
+        &mut self,
+        tree: &Tree,
+        tests: &[Test],
+        order: &Order,
+        first_value: usize,
+        index: u32,
+    ) -> Result<u32, Misfit> {
         match &tree.nodes[index as usize] {
             Node::Leaf(leaf) => {
                 let node = self.first_leaf() + (self.values.len() - first_value) as u32;
@@ -117,7 +122,7 @@ impl Layout {
                 if node > u32::from(u16::MAX) { Err(Misfit::Leaves) } else { Ok(node) }
             }
             Node::Split(split) => {
-                let (slot, rank) = self.ranker.slot_and_rank(split).ok_or(Misfit::Tests)?;
+                let Test { slot, rank } = tests[index as usize];
                 let distance = order.place[index as usize] - order.place[split.left as usize];
                 split_node(slot, rank, distance).ok_or(Misfit::Distance)
             }

@@ -17,6 +17,15 @@ const HIGHEST: u8 = u8::MAX;
 /// Thresholds that are compared at once.
 pub const WIDTH: usize = 16;
 
+/// What a split asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Test {
+    /// Where it looks.
+    pub slot: u8,
+    /// The greatest there that goes left.
+    pub rank: u8,
+}
+
 /// How a row is ranked.
 #[derive(Debug)]
 pub struct Ranker {
@@ -107,8 +116,16 @@ impl Ranker {
         2 * self.n_tests()
     }
 
-    /// The slot that a split looks at, and the greatest rank there that goes left.
-    pub fn slot_and_rank(&self, split: &Split) -> Option<(u8, u8)> {
+    /// By tree and node, what is asked; what stands for leaves means nothing.
+    pub fn tests(&self, forest: &Forest) -> Option<Vec<Box<[Test]>>> {
+        let test = |node: &Node| match node {
+            Node::Split(split) => self.test(split),
+            Node::Leaf(_) => Some(Test::default()),
+        };
+        forest.trees().iter().map(|tree| tree.nodes.iter().map(test).collect()).collect()
+    }
+
+    fn test(&self, split: &Split) -> Option<Test> {
         let (test, rank) = match (&split.condition, threshold_of(&split.condition)) {
             (Condition::OneOf(ranges), _) => {
                 let set = self.sets.iter().position(|set| set.is_of(split, ranges))?;
@@ -122,7 +139,7 @@ impl Ranker {
             }
         };
         let side = if split.missing == Side::Right { self.n_tests() } else { 0 };
-        Some((u8::try_from(test + side).ok()?, u8::try_from(rank).ok()?))
+        Some(Test { slot: u8::try_from(test + side).ok()?, rank: u8::try_from(rank).ok()? })
     }
 
     #[inline(always)]

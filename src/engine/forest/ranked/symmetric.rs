@@ -2,38 +2,58 @@
 //! leaf's number, and nothing is walked.
 
 use super::layout::Group;
-use super::ranks::{Ranker, RowRanks};
+use super::ranks::{RowRanks, Test};
 use super::sums::Sums;
 use crate::engine::forest::{Forest, Node, Split, Tree};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Symmetric {
-    /// Of all trees, from the root: the slot, and the greatest rank that goes left.
-    tests: Vec<[u8; 2]>,
+    groups: Vec<Tests>,
     /// Of all trees, by number: the first answer is the highest digit, right is 1.
     values: Vec<f64>,
-    trees: Vec<Extent>,
+    /// Those that are looked at, counted from the first.
+    pub n_slots: usize,
 }
 
+/// Of the trees of a group.
 #[derive(Debug)]
-struct Extent {
-    first_test: usize,
-    n_tests: usize,
-    first_value: usize,
+struct Tests {
+    /// From the roots down; trees of fewer levels begin at a later one.
+    levels: Vec<Level>,
+    /// By tree.
+    first_values: [u32; Group::LANES],
 }
+
+/// By tree, what is asked; all go left before a tree begins.
+#[derive(Clone, Debug)]
+struct Level {
+    slots: Slots,
+    ranks: [u8; Group::LANES],
+}
+
+/// By tree.
+pub type Slots = [u8; Group::LANES];
 
 impl Symmetric {
-    /// None if a tree is not symmetric.
-    pub fn of(forest: &Forest, ranker: &Ranker) -> Option<Self> {
-        let mut symmetric = Self::default();
-        for tree in forest.trees() {
-            symmetric.push(tree, ranker)?;
+    /// Answers that a leaf's number holds.
+    const MAX_DEPTH: usize = u16::BITS as usize;
+
+    /// None if a tree is not symmetric, or too deep.
+    pub fn of(forest: &Forest, tests: &[Box<[Test]>]) -> Option<Self> {
+        let mut symmetric = Self { groups: Vec::new(), values: Vec::new(), n_slots: 0 };
+        let mut of_trees = Vec::with_capacity(tests.len());
+        for (tree, tests) in forest.trees().iter().zip(tests) {
+            let first_value = symmetric.values.len() as u32;
+            let levels = symmetric.push(tree, tests)?;
+            of_trees.push((levels, first_value));
         }
+        symmetric.groups = of_trees.chunks(Group::LANES).map(Tests::of).collect();
         Some(symmetric)
     }
 
-    fn push(&mut self, tree: &Tree, ranker: &Ranker) -> Option<()> {
-        let (first_test, first_value) = (self.tests.len(), self.values.len());
+    /// Takes in the leaves of a tree; gives its tests, by level.
+    fn push(&mut self, tree: &Tree, tests: &[Test]) -> Option<Vec<Test>> {
+        let mut of_levels = Vec::new();
         let mut level = vec![0_u32];
         loop {
             let nodes = level.iter().map(|&index| &tree.nodes[index as usize]);
@@ -49,31 +69,64 @@ impl Symmetric {
                     Node::Leaf(leaf) => Some(leaf.value),
                     Node::Split(_) => None,
                 }));
-                let n_tests = self.tests.len() - first_test;
-                self.trees.push(Extent { first_test, n_tests, first_value });
-                return Some(());
+                return Some(of_levels);
             };
-            if splits.len() < level.len() || !splits.iter().all(|split| asks_the_same(split, first)) {
+            let is_symmetric =
+                splits.len() == level.len() && splits.iter().all(|split| asks_the_same(split, first));
+            if !is_symmetric || of_levels.len() == Self::MAX_DEPTH {
                 return None;
             }
-            let (slot, rank) = ranker.slot_and_rank(first)?;
-            self.tests.push([slot, rank]);
+            let test = tests[level[0] as usize];
+            self.n_slots = self.n_slots.max(usize::from(test.slot) + 1);
+            of_levels.push(test);
             level = splits.iter().flat_map(|split| [split.left, split.right]).collect();
         }
     }
 
+    /// `look_up`: the ranks in the slots.
     #[inline(always)]
-    pub fn add_leaves(&self, ranks: &RowRanks, groups: &[Group], sums: &Sums, raw: &mut [f64]) {
-        for (group, trees) in groups.iter().zip(self.trees.chunks(Group::LANES)) {
+    pub fn add_leaves(
+        &self,
+        groups: &[Group],
+        sums: &Sums,
+        raw: &mut [f64],
+        look_up: impl Fn(&Slots) -> [u8; Group::LANES],
+    ) {
+        for (group, Tests { levels, first_values }) in groups.iter().zip(&self.groups) {
+            let mut numbers = [0_u16; Group::LANES];
+            for level in levels {
+                let ranks = look_up(&level.slots);
+                for (number, (rank, of_level)) in numbers.iter_mut().zip(ranks.iter().zip(&level.ranks)) {
+                    *number = 2 * *number + u16::from(rank > of_level);
+                }
+            }
             sums.add(raw, group, |tree| {
-                let Extent { first_test, n_tests, first_value } = trees[tree];
-                let tests = &self.tests[first_test..first_test + n_tests];
-                let number = tests.iter().fold(0, |number, &[slot, rank]| {
-                    2 * number + usize::from(ranks[usize::from(slot)] > rank)
-                });
-                self.values[first_value + number]
+                let tree = tree % Group::LANES;
+                self.values[first_values[tree] as usize + usize::from(numbers[tree])]
             });
         }
+    }
+}
+
+/// In plain code.
+#[inline(always)]
+pub fn look_up(ranks: &RowRanks, slots: &Slots) -> [u8; Group::LANES] {
+    slots.map(|slot| ranks[usize::from(slot)])
+}
+
+impl Tests {
+    fn of(trees: &[(Vec<Test>, u32)]) -> Self {
+        let n_levels = trees.iter().map(|(tests, _)| tests.len()).max().unwrap_or(0);
+        let mut first_values = [0; Group::LANES];
+        let all_left = Level { slots: [0; Group::LANES], ranks: [u8::MAX; Group::LANES] };
+        let mut levels = vec![all_left; n_levels];
+        for (tree, (tests, first_value)) in trees.iter().enumerate() {
+            first_values[tree] = *first_value;
+            for (level, test) in levels[n_levels - tests.len()..].iter_mut().zip(tests) {
+                (level.slots[tree], level.ranks[tree]) = (test.slot, test.rank);
+            }
+        }
+        Self { levels, first_values }
     }
 }
 

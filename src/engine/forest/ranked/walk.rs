@@ -5,6 +5,7 @@ use super::layout::{Group, Layout};
 use super::ranks::{RowRanks, n_reached};
 use super::rounds::{self, Lanes, Levels};
 use super::sums::Sums;
+use super::symmetric;
 
 /// Trees that are in the air together: as many as registers hold.
 const LANES: usize = 8;
@@ -12,7 +13,8 @@ const LANES: usize = 8;
 pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
     let ranks = layout.ranker.rank_by(row, n_reached);
     if let Some(symmetric) = &layout.symmetric {
-        return symmetric.add_leaves(&ranks, &layout.groups, sums, raw);
+        let look_up = |slots: &_| symmetric::look_up(&ranks, slots);
+        return symmetric.add_leaves(&layout.groups, sums, raw, look_up);
     }
     let walk = |lanes: &mut _, levels| walk(layout, &ranks, lanes, levels);
     rounds::add_leaves(layout, sums, raw, walk, |lanes, n, open| open.push(lanes, n, at_split(lanes)));
