@@ -75,12 +75,12 @@ impl<'a> Sections<'a> {
                 continue;
             }
             let (name, value) = line.split_once('=').unwrap_or((line, ""));
-            let at = format!("line {}", self.n_lines);
+            let at = || format!("line {}", self.n_lines);
             if found.fields.len() == MAX_FIELDS {
-                return Err(malformed(at, format!("more than {MAX_FIELDS} lines of a section")));
+                return Err(malformed(at(), format!("more than {MAX_FIELDS} lines of a section")));
             }
             if found.get(name).is_some() {
-                return Err(malformed(at, format!("a second {}", shown(name))));
+                return Err(malformed(at(), format!("a second {}", shown(name))));
             }
             found.fields.push(Field { line: self.n_lines, name, value });
         };
@@ -119,7 +119,8 @@ impl Field<'_> {
     }
 
     pub fn numbers<T: Number>(&self, n: usize) -> Result<Vec<T>, Error> {
-        let mut numbers = Vec::new();
+        // A number and a space are two bytes, whatever a file says there is.
+        let mut numbers = Vec::with_capacity(n.min(self.value.len() / 2 + 1));
         for text in self.value.split_ascii_whitespace().take(n + 1) {
             let Some(number) = T::of(text) else {
                 return Err(self.malformed(numbers.len(), no_number::<T>(text)));

@@ -65,7 +65,10 @@ pub struct RowsAndRaw<'a> {
 impl Batch {
     /// None if a tree has too many leaves.
     pub fn of(forest: &Forest, tests: &[Box<[Test]>]) -> Option<Self> {
-        let mut batch = Self { splits: Vec::new(), values: Vec::new(), trees: Vec::new() };
+        let n_nodes: usize = forest.trees().iter().map(|tree| tree.nodes.len()).sum();
+        let (splits, values) =
+            (Vec::with_capacity(n_nodes / 2), Vec::with_capacity(n_nodes / 2 + forest.trees().len()));
+        let mut batch = Self { splits, values, trees: Vec::with_capacity(forest.trees().len()) };
         for (tree, tests) in forest.trees().iter().zip(tests) {
             let n_leaves = tree.nodes.len() / 2 + 1;
             if n_leaves > MAX_LEAVES {

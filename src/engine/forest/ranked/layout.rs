@@ -72,7 +72,8 @@ impl Layout {
         // So that its lines are those of the caches. The first place is a leaf's.
         let to_next = nodes.as_ptr().align_offset(LINE * size_of::<u32>());
         nodes.resize(if (1..LINE).contains(&to_next) { to_next } else { LINE }, 0);
-        let (values, groups) = (Vec::new(), Vec::new());
+        let n_leaves = forest.trees().iter().map(|tree| tree.nodes.len() / 2 + 1).sum();
+        let (values, groups) = (Vec::with_capacity(n_leaves), Vec::new());
         let mut layout = Self { ranker, symmetric, nodes, values, groups, first_round: 0 };
         layout.nodes[0] = layout.first_leaf();
         let trees = forest.trees().iter().zip(tests);
