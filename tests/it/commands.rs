@@ -490,6 +490,17 @@ async fn a_model_is_deployed_and_rolled_back_and_the_history_says_who() {
     assert!(lines[1].contains("stable v2 -> v1, rolled back") && lines[1].ends_with("bob"), "{history}");
     assert!(lines[3].contains("loaded v2") && lines[3].ends_with("new data"), "{history}");
 
+    let widen = |expect| {
+        let canary = ["model", "deploy", artifact, "--alias", "canary", "--percent", "6", "--who", "ada"];
+        let server = &server;
+        async move { tipoff(server, &[&canary[..], &["--expect", expect]].concat()).await }
+    };
+    let late = widen("1").await;
+    assert_eq!((late.status.code(), late.stdout.len()), (Some(1), 0));
+    assert!(stderr(&late).contains("canary points to version 2, not to version 1 (ALIAS_MOVED)"), "{late:?}");
+    let wider = widen("2").await;
+    assert!(stdout(&wider).ends_with("\nback: tipoff model alias buys canary 0\n"), "{wider:?}");
+
     let first = std::path::Path::new(artifact).with_file_name("1");
     let first = first.to_str().expect("UTF-8");
     let manifest = format!("{first}/manifest.json");

@@ -26,8 +26,11 @@ pub struct Args {
     /// Of a canary: the percentage of users that it serves
     #[arg(long, required_if_eq("alias", "canary"))]
     percent: Option<f64>,
+    /// Move the alias only if it points to this version now, 0 for none
+    #[arg(long, value_name = "VERSION")]
+    expect: Option<u32>,
     /// Send and verify it only; no alias is moved
-    #[arg(long, conflicts_with_all = ["alias", "percent"])]
+    #[arg(long, conflicts_with_all = ["alias", "percent", "expect"])]
     only_load: bool,
     /// Give it the version after the server's newest, instead of its own
     #[arg(long)]
@@ -64,13 +67,19 @@ pub async fn run(args: Args) -> Result<()> {
             alias: args.alias.to_wire().into(),
             version: model.version,
             percent: args.percent,
-            expected_version: None,
+            expected_version: args.expect,
             who: args.note.who,
             why: args.note.why,
         };
         moved = ask(&mut client, request).await.map_err(|error| error.context(talk.clone()))?;
         talk = match &moved {
-            Some(done) => format!("{talk}\n{}\nback: tipoff model rollback {name}", told(done)),
+            Some(done) => {
+                let back = match args.alias {
+                    AliasName::Stable => format!("rollback {name}"),
+                    AliasName::Canary => format!("alias {name} canary 0"),
+                };
+                format!("{talk}\n{}\nback: tipoff model {back}", told(done))
+            }
             None => format!("{talk}\n{}", stands(args.alias, model.version)),
         };
     }
