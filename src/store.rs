@@ -42,7 +42,7 @@ mod options;
 mod poison;
 mod recovery;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod views;
 
 const LOG_DIRECTORY: &str = "log";

@@ -60,23 +60,26 @@ impl Cursors {
     /// Records that the subscription has taken everything up to `token`;
     /// never goes back. Returns where it stands, once that is durable.
     pub async fn acknowledge(&self, subscription: &str, token: Token) -> Result<Token, Error> {
-        let committed = {
+        let (committed, stands) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let known = state.cursors.get(subscription).copied();
             if known.is_none() && state.cursors.len() >= self.max_subscriptions {
                 return Err(Error::TooMany { max: self.max_subscriptions });
             }
-            if let Some(known) = known.filter(|known| *known >= token) {
-                return Ok(known);
+            match known {
+                // It may be on its way into the log yet: with nothing to add, this waits for that.
+                Some(known) if known >= token => (append(&self.store, &mut state, &[], Vec::new())?, known),
+                _ => {
+                    let (subscription, text) = (subscription.to_owned(), token.to_string());
+                    let view = cursor_view(&subscription, token);
+                    let control = Control::Acknowledged { subscription: subscription.clone(), token: text };
+                    let committed = append(&self.store, &mut state, &[control], vec![view])?;
+                    state.cursors.insert(subscription, token);
+                    (committed, token)
+                }
             }
-            let control =
-                Control::Acknowledged { subscription: subscription.to_owned(), token: token.to_string() };
-            let view = cursor_view(subscription, token);
-            let committed = append(&self.store, &mut state, &[control], vec![view])?;
-            state.cursors.insert(subscription.to_owned(), token);
-            committed
         };
-        wait(committed).await.map(|()| token)
+        wait(committed).await.map(|()| stands)
     }
 
     /// Logs inputs to the server as a whole, and what is recorded of the models.
@@ -169,12 +172,13 @@ fn write(key: &[u8], value: &str) -> ViewWrite {
 
 /// Queues control records; the lock on the state keeps their order.
 fn append(
-    store: &Store,
+    store: &Arc<Store>,
     state: &mut State,
     controls: &[Control],
     mut views: Vec<ViewWrite>,
 ) -> Result<oneshot::Receiver<Result<(), store::Error>>, Error> {
     let (done, committed) = oneshot::channel();
+    let stopping = Arc::downgrade(store);
     let entries: Vec<Entry> = (state.next_sequence..)
         .zip(controls)
         .map(|(sequence, control)| Entry {
@@ -190,6 +194,10 @@ fn append(
         views,
         replay_from: None,
         done: Box::new(move |result| {
+            if let (Err(error), Some(store)) = (&result, stopping.upgrade()) {
+                // Sequence and cursors have gone where the log did not follow.
+                store.stop(&format!("a commit failed: {error}"));
+            }
             // Whoever asked may have gone.
             let _ = done.send(result.map(drop));
         }),
@@ -208,5 +216,34 @@ fn answer(committed: Result<Result<(), store::Error>, oneshot::error::RecvError>
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Error::Store(error.to_string())),
         Err(_) => Err(Error::Store("closed".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::store::Options;
+    use crate::store::tests::faults::open_failing;
+
+    /// What was not recorded is neither acknowledged when it is sent again, nor
+    /// built upon.
+    #[tokio::test]
+    async fn a_cursor_that_the_log_does_not_take_is_not_acknowledged() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = Options { n_virtual_shards: CONTROL_SHARD + 1, ..Options::default() };
+        let (store, disk) = open_failing(directory.path(), options);
+        let store = Arc::new(store);
+        let cursors = Cursors::new(store.clone(), 1, HashMap::new(), 8);
+        let [one, two] = ["10.0", "20.0"].map(|token| token.parse::<Token>().expect("a token"));
+        assert_eq!(cursors.acknowledge("mails", one).await.expect("room"), one);
+        assert_eq!(cursors.acknowledge("mails", one).await.expect("known"), one);
+        disk.is_full.store(true, Ordering::SeqCst);
+        for _ in 0..2 {
+            let refused = cursors.acknowledge("mails", two).await;
+            assert!(matches!(refused, Err(Error::Store(_))), "{refused:?}");
+        }
+        assert!(store.check().is_err(), "it has stopped");
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::*;
 
 mod crash;
-mod faults;
+pub mod faults;
 mod log;
 
 pub fn options() -> Options {

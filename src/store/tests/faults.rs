@@ -8,8 +8,8 @@ use super::super::log::disk::{Disk, RealDisk};
 use super::*;
 
 #[derive(Default)]
-struct FailingDisk {
-    is_full: AtomicBool,
+pub struct FailingDisk {
+    pub is_full: AtomicBool,
     fails_to_write: AtomicBool,
     fails_to_sync: AtomicBool,
     fails_to_truncate: AtomicBool,
@@ -41,9 +41,9 @@ impl Disk for FailingDisk {
     }
 }
 
-fn open_failing(directory: &Path) -> (Store, Arc<FailingDisk>) {
+pub fn open_failing(directory: &Path, options: Options) -> (Store, Arc<FailingDisk>) {
     let disk = Arc::new(FailingDisk::default());
-    let (store, _) = Store::open_on(directory, options(), disk.clone()).unwrap();
+    let (store, _) = Store::open_on(directory, options, disk.clone()).unwrap();
     (store, disk)
 }
 
@@ -54,7 +54,7 @@ fn outcome(store: &Store, entries: Vec<Entry>, view: &[u8]) -> Result<Committed,
 #[test]
 fn a_full_disk_refuses_a_commit_that_can_be_tried_again() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, disk) = open_failing(directory.path());
+    let (store, disk) = open_failing(directory.path(), options());
     outcome(&store, vec![entry(0, 1, b"one")], b"1").unwrap();
     disk.is_full.store(true, Ordering::SeqCst);
     let refused = outcome(&store, vec![entry(0, 2, b"two")], b"2");
@@ -78,7 +78,7 @@ fn a_full_disk_refuses_a_commit_that_can_be_tried_again() {
 #[test]
 fn a_failed_sync_stops_the_store_for_good() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, disk) = open_failing(directory.path());
+    let (store, disk) = open_failing(directory.path(), options());
     outcome(&store, vec![entry(0, 1, b"one")], b"1").unwrap();
     disk.fails_to_sync.store(true, Ordering::SeqCst);
     let stopped = outcome(&store, vec![entry(0, 2, b"two")], b"2");
@@ -103,7 +103,7 @@ fn a_failed_sync_stops_the_store_for_good() {
 fn a_failed_write_or_roll_back_stops_the_store() {
     for (is_full, fails_to_truncate) in [(false, false), (true, true)] {
         let directory = tempfile::tempdir().unwrap();
-        let (store, disk) = open_failing(directory.path());
+        let (store, disk) = open_failing(directory.path(), options());
         outcome(&store, vec![entry(0, 1, b"one")], b"1").unwrap();
         disk.is_full.store(is_full, Ordering::SeqCst);
         disk.fails_to_write.store(true, Ordering::SeqCst);
