@@ -178,12 +178,15 @@ fn commits_wait_for_views_that_are_too_far_behind() {
 fn a_full_queue_gives_the_commit_back() {
     let directory = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(directory.path(), Options { queued_commits: 1, ..options() }).unwrap();
+    let (holding, held) = mpsc::channel();
     let (release, gate) = mpsc::channel::<()>();
-    let hold: Done = Box::new(move |_| gate.recv().expect("the test releases"));
+    let hold: Done = Box::new(move |_| {
+        holding.send(()).expect("the test waits");
+        gate.recv().expect("the test releases");
+    });
     store.commit(Commit { entries: vec![], views: vec![], replay_from: None, done: hold }).unwrap();
-    while store.queued_commits() > 0 {
-        std::thread::yield_now();
-    }
+    // Before, the next one could still come into the same group.
+    held.recv().unwrap();
     let of = |entries| Commit { entries, views: vec![], replay_from: None, done: Box::new(drop) };
     store.try_commit(of(vec![])).unwrap();
     let rejected = store.try_commit(of(vec![entry(0, 1, b"")])).unwrap_err();
