@@ -191,12 +191,6 @@ impl Store {
         })
     }
 
-    /// The commits that wait for the commit thread.
-    pub fn queued_commits(&self) -> usize {
-        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
-        queue.as_ref().map_or(0, Sender::len)
-    }
-
     /// A value as the view thread last wrote it: up to the view interval behind the commits.
     pub fn view_get(&self, view: View, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         self.with_views(|views| views.get(view, key))
