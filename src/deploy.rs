@@ -11,10 +11,6 @@ use crate::delivery::{CursorError, Cursors};
 use crate::metrics::Metrics;
 use crate::registry::{self, Alias, Change, Entry, Loaded, Move, Registry, Upload};
 
-/// As `nice` counts it.
-#[cfg(target_os = "linux")]
-const LOWEST_PRIORITY: i32 = 19;
-
 /// The one who changes what serves.
 pub struct Deployer {
     registry: Arc<Registry>,
@@ -265,7 +261,7 @@ impl Incoming<'_> {
     /// Verifies what was sent, records it, and puts it in its place and into memory.
     pub fn finish(self) -> Result<Loaded, Error> {
         let Self { deployer, upload, note, _uploading } = self;
-        let verified = giving_way(|| deployer.registry.verify(upload))?;
+        let verified = deployer.registry.verify(upload)?;
         let version = verified.loaded.model.version;
         let _changing = deployer.lock();
         let entry = deployer.entry(&verified.loaded.model.name)?;
@@ -280,19 +276,6 @@ impl Incoming<'_> {
         deployer.registry.apply(next, published.as_ref().ok().cloned());
         Ok(published?)
     }
-}
-
-/// Runs something long on a thread that everyone else goes before: who is
-/// scored meanwhile should not notice.
-fn giving_way<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let at_the_lowest_priority = || {
-        // On Linux the priority is the thread's own. Without it, it just takes from others.
-        #[cfg(target_os = "linux")]
-        let _ = rustix::process::setpriority_process(None, LOWEST_PRIORITY);
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(at_the_lowest_priority).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Shows which version serves, in place of the one before.
