@@ -384,11 +384,16 @@ mod tests {
             prop_assert_eq!(Fixed::sum_of(&cells), expected);
         }
 
+        /// Also half way between two numbers, and a step beside it.
         #[test]
-        fn fixed_point_rounds_as_integers_do(high in any::<i128>(), shift in 0_u32..128, low in 0_i128..4) {
-            let steps = (high >> shift).wrapping_add(low);
-            let halves = (high >> shift) & !0x3ff | 0x200 | low >> 1;
-            for steps in [steps, halves, steps << (shift / 2)] {
+        fn fixed_point_rounds_as_integers_do(
+            mantissa in 1_i128 << 52..1 << 53,
+            shift in 0_u32..70,
+            nudge in -1_i128..=1,
+            any in any::<i128>(),
+        ) {
+            let half_way = (2 * mantissa + 1) << shift;
+            for steps in [half_way + nudge, nudge - half_way, any, any >> shift] {
                 prop_assert_eq!(Fixed(steps).value(), steps as f64 * 2.0_f64.powi(-64));
             }
         }
