@@ -81,15 +81,16 @@ impl SlidingSketch {
         let (number, new_rank) = hyperloglog::place(key, INDEX_BITS);
         let (register, entry) = (&mut self.registers[number], pack(time, new_rank));
         let when = |entry: u64| entry >> RANK_BITS;
-        // Nearly every event is later than all there are, and of a lower rank than one that stays.
-        if let Some(&last) = register.last()
-            && when(last) < when(entry)
-            && rank(last) > rank(entry)
-            && !self.windows.iter().any(|window| is_changed(window, Some(self::time(last))))
-        {
-            register.push(entry);
-            forget_until(register, horizon);
-            return;
+        // Nearly every event is later than all there are, and the greatest of no window.
+        if register.last().is_none_or(|&last| when(last) < when(entry)) {
+            let kept = register.iter().rposition(|&other| rank(other) > new_rank).map_or(0, |last| last + 1);
+            let greater = kept.checked_sub(1).map(|greater| self::time(register[greater]));
+            if !self.windows.iter().any(|window| is_changed(window, greater)) {
+                register.truncate(kept);
+                register.push(entry);
+                forget_until(register, horizon);
+                return;
+            }
         }
         let at = register.iter().rposition(|&other| when(other) < when(entry)).map_or(0, |last| last + 1);
         if register.get(at).is_some_and(|&later| rank(later) >= rank(entry)) {
