@@ -14,7 +14,7 @@ use super::convert::{output_kind, timestamp};
 use super::error::Refusal;
 use super::page;
 use super::reason::Reason;
-use crate::deploy::{Deployer, Error, Note};
+use crate::deploy::{Deployer, Error, Note, giving_way};
 use crate::proto::v1;
 use crate::proto::v1::model_service_server::ModelService;
 use crate::registry::{Entry, Loaded, Manifest, Metrics, Rollout};
@@ -93,7 +93,7 @@ pub(super) async fn change<T: Send + 'static>(
     change: impl FnOnce(&Deployer) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Refusal> {
     let deployer = context.parts.deployer.clone();
-    match tokio::task::spawn_blocking(move || change(&deployer)).await {
+    match tokio::task::spawn_blocking(move || giving_way(|| change(&deployer))).await {
         Ok(changed) => Ok(changed?),
         Err(panicked) => {
             tracing::error!(error = %panicked, "changing what serves failed");
