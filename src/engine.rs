@@ -26,6 +26,7 @@ pub mod profile;
 pub mod provenance;
 pub mod series;
 pub mod session;
+pub mod shadow;
 pub mod time;
 pub mod trigger;
 pub mod vector;
@@ -206,31 +207,25 @@ impl Engine<'_> {
             scores: &known,
             now,
         };
-        let mut context =
-            trigger::Context { plan: self.plan, models: self.models, scope, fired_now: Vec::new() };
+        let context = trigger::Context { plan: self.plan, models: self.models, scope, fired_now: Vec::new() };
         let (cause, occurrence) = match input {
             Input::Event(event) => (Cause::Event(event.uid), event.uid),
             _ => (Cause::Timers, occurrence_of_timers(profile, now)),
         };
-        let mut outcomes = Vec::new();
-        for (index, trigger) in self.plan.triggers.iter().enumerate() {
-            let before = outcomes.len();
-            match &trigger.kind {
+        let outcomes =
+            trigger::decide_each(context, |index, trigger, context, outcomes| match &trigger.kind {
                 TriggerKind::Score { model, .. } => {
                     if let Some(score) = scores.iter().find(|score| score.model == *model) {
                         outcomes.extend(trigger::decide_score(
-                            trigger, index, profile, user, score, occurrence, &context,
+                            trigger, index, profile, user, score, occurrence, context,
                         ));
                     }
                 }
                 TriggerKind::Absence { .. } if bound.is_none() => {
-                    trigger::decide_absence(trigger, index, profile, user, now, &context, &mut outcomes);
+                    trigger::decide_absence(trigger, index, profile, user, now, context, outcomes);
                 }
                 TriggerKind::Absence { .. } => {}
-            }
-            let fired = outcomes[before..].iter().filter(|outcome| outcome.action.is_firing()).count();
-            context.fired_now.extend(std::iter::repeat_n(index, fired));
-        }
+            });
         Some(Decision { as_of, cause, vector, scores, unscored, outcomes })
     }
 

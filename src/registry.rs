@@ -304,6 +304,7 @@ fn serving(entries: &[Entry]) -> Models {
     Models {
         serving: entries.iter().map(|entry| Some(entry.stable()?.model.clone())).collect(),
         canaries: entries.iter().map(canary).collect(),
+        ..Models::default()
     }
 }
 

@@ -7,6 +7,7 @@ use super::calibration::Calibration;
 use super::event::UserId;
 use super::experiment;
 pub use super::link::Link;
+use super::time::Timestamp;
 use super::vector::Vector;
 
 /// Turns one row of inputs into raw outputs. Trees and networks are implementors.
@@ -142,6 +143,8 @@ pub struct Models {
     pub serving: Vec<Option<Arc<Model>>>,
     /// The same; shorter where the last models have none.
     pub canaries: Vec<Option<Canary>>,
+    /// The same; empty if no model has one.
+    pub shadows: Vec<Option<Shadow>>,
 }
 
 /// A version that serves some of the users.
@@ -150,6 +153,14 @@ pub struct Canary {
     pub model: Arc<Model>,
     /// Of the users, 0 to 1.
     pub share: f64,
+}
+
+/// A version that serves nobody: scored and compared; see [`shadow`](super::shadow).
+#[derive(Clone, Debug)]
+pub struct Shadow {
+    pub model: Arc<Model>,
+    /// When it came to be compared with the version that serves.
+    pub since: Timestamp,
 }
 
 impl Models {
@@ -164,6 +175,11 @@ impl Models {
     /// The version that serves whomever no canary takes.
     pub fn get(&self, model: usize) -> Option<&Arc<Model>> {
         self.serving.get(model).and_then(Option::as_ref)
+    }
+
+    /// The version that is compared with the one that serves.
+    pub fn shadow(&self, model: usize) -> Option<&Shadow> {
+        self.shadows.get(model).and_then(Option::as_ref)
     }
 }
 

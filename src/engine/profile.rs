@@ -71,6 +71,32 @@ impl Profile {
         }
     }
 
+    /// What decisions on scores read of it beside the vector: without what
+    /// features are read from, and without waits.
+    pub fn standing(&self) -> Self {
+        let standing = |trigger: &TriggerState| TriggerState {
+            fired: trigger.fired,
+            suppressed_by: trigger.suppressed_by,
+            last_fired: trigger.last_fired,
+            held_out: trigger.held_out,
+            armings: Vec::new(),
+        };
+        Self {
+            series: Box::default(),
+            sessions: Sessions::default(),
+            session_due: None,
+            traits: self.traits.bound_only(),
+            models: self.models.clone(),
+            triggers: self.triggers.iter().map(standing).collect(),
+            firings: self.firings.clone(),
+            seen: SeenUids::default(),
+            first_arrival: self.first_arrival,
+            last_arrival: self.last_arrival,
+            n_events: self.n_events,
+            armings_refused: 0,
+        }
+    }
+
     /// Every feature as of `now`, which is not before the last arrival.
     pub fn read(&self, plan: &Plan, now: Timestamp) -> Vector {
         debug_assert!(self.last_arrival.is_none_or(|last| last.time <= now));

@@ -4,6 +4,7 @@ mod bounds;
 mod packing;
 mod provenance;
 mod sessions;
+mod shadows;
 mod swaps;
 
 use std::sync::Arc;

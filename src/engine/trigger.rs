@@ -126,6 +126,22 @@ fn is_open(arming: (Timestamp, EventUid), answered: Option<(Timestamp, EventUid)
     answered.is_none_or(|answered| arming.0 > answered.0 || arming == answered)
 }
 
+/// What the triggers do in one decision, in the order of the plan: `decide`
+/// pushes what each does, and the gates of those behind it count its firings.
+pub fn decide_each(
+    mut context: Context<'_>,
+    mut decide: impl FnMut(usize, &TriggerPlan, &Context<'_>, &mut Vec<Outcome>),
+) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for (index, trigger) in context.plan.triggers.iter().enumerate() {
+        let before = outcomes.len();
+        decide(index, trigger, &context, &mut outcomes);
+        let fired = outcomes[before..].iter().filter(|outcome| outcome.action.is_firing()).count();
+        context.fired_now.extend(std::iter::repeat_n(index, fired));
+    }
+    outcomes
+}
+
 /// What a score trigger does at a new score; none if nothing changes.
 ///
 /// The first score of a user by another version of the model than the last one

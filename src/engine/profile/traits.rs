@@ -39,6 +39,12 @@ impl Traits {
         self.0.as_ref().map_or(&[], |known| &known.bound)
     }
 
+    /// The traits the plan names, without those of other names.
+    pub fn bound_only(&self) -> Self {
+        let bound = self.0.as_ref().filter(|known| known.bound.iter().any(Option::is_some));
+        Self(bound.map(|known| Box::new(Known { by_name: Box::default(), bound: known.bound.clone() })))
+    }
+
     /// How many there would be with these set.
     pub fn n_with(&self, traits: &[(Box<str>, Value)]) -> usize {
         let set = self.by_name();
