@@ -287,6 +287,8 @@ impl Start {
                 pack_after: config.pipeline.pack_after,
                 max_traits: config.limits.traits_per_profile,
                 replay_step: config.limits.replay_step,
+                shadow_queue: config.models.shadow_queue,
+                shadow_users: config.models.shadow_users,
             },
             recovered,
         )

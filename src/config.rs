@@ -121,6 +121,10 @@ pub struct Models {
     pub directory: PathBuf,
     /// Whether to serve without scores by a model all of whose artifacts are broken.
     pub allow_broken: bool,
+    /// Decisions that may wait to be compared with those of a shadow.
+    pub shadow_queue: usize,
+    /// Users whose decisions are compared, of each model.
+    pub shadow_users: usize,
 }
 
 /// How networks in ONNX are run.
@@ -220,6 +224,8 @@ impl Config {
             models: Models {
                 directory: required_path(&mut settings, "models.directory"),
                 allow_broken: settings.take("models.allow_broken"),
+                shadow_queue: settings.take_within("models.shadow_queue", 1..=1 << 20),
+                shadow_users: settings.take_within("models.shadow_users", 1..=1 << 30),
             },
             onnx: Onnx::read(&mut settings),
             delivery: Delivery {

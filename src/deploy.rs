@@ -158,6 +158,9 @@ impl Deployer {
         if let Some(expected) = expected.filter(|expected| *expected != found) {
             return Err(Error::Moved { alias, found, expected });
         }
+        let serves = |version| {
+            entry.rollout.aliases_of(version).any(|alias| matches!(alias, Alias::Stable | Alias::Canary))
+        };
         let is_share = |percent: f64| percent > 0.0 && percent <= 100.0;
         match (alias, version, percent) {
             (Alias::Stable, None, _) => {
@@ -169,14 +172,28 @@ impl Deployer {
             (Alias::Canary, Some(_), _) if version == entry.rollout.stable => {
                 return Err(Error::Alias("stable points to that version already: it serves everyone"));
             }
-            (Alias::Stable, _, Some(_)) | (_, None, Some(_)) => {
+            (Alias::Stable | Alias::Shadow, _, Some(_)) | (_, None, Some(_)) => {
                 return Err(Error::Alias("only a canary has a percentage"));
+            }
+            (Alias::Shadow, Some(_), _) if !self.registry.is_decided_on(model) => {
+                return Err(Error::Alias(
+                    "nothing is decided on this model's scores (`score_on`, `rescore_every`), \
+                     so that a shadow would have nothing to be compared with",
+                ));
+            }
+            (Alias::Shadow, Some(_), _) if entry.rollout.stable.is_none() => {
+                return Err(Error::Alias("stable points to no version, which a shadow is compared with"));
+            }
+            (Alias::Shadow, Some(shadow), _) if serves(shadow) => {
+                return Err(Error::Alias(
+                    "stable or canary points to that version: it serves, and is no shadow",
+                ));
             }
             _ => {}
         }
-        let share = entry.rollout.canary.map(|canary| canary.percent);
+        let share = entry.rollout.canary.map(|canary| canary.percent).filter(|_| alias == Alias::Canary);
         let is_loaded = version.is_none_or(|version| entry.get(version).is_some());
-        if version == found && is_loaded && (alias == Alias::Stable || percent == share) {
+        if version == found && is_loaded && percent == share {
             return Ok(None);
         }
         let brought = version.map(|version| self.registry.version(model, version)).transpose()?;

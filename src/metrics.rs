@@ -12,6 +12,7 @@ mod models;
 mod pipeline;
 mod register;
 mod server;
+mod shadows;
 mod store;
 mod triggers;
 
@@ -25,6 +26,7 @@ pub use lookups::Lookups;
 pub use models::Models;
 pub use pipeline::Pipeline;
 pub use server::Server;
+pub use shadows::{Asked, Counts, Shadows};
 pub use store::Store;
 pub use triggers::Triggers;
 
@@ -45,6 +47,7 @@ pub struct Metrics {
     pub pipeline: Pipeline,
     pub store: Store,
     pub models: Models,
+    pub shadows: Shadows,
     pub triggers: Triggers,
     pub server: Server,
 }
@@ -62,6 +65,7 @@ impl Metrics {
             pipeline: Pipeline::new(&register, n_workers)?,
             store: Store::new(&register)?,
             models: Models::new(&register, plan)?,
+            shadows: Shadows::new(&register, plan)?,
             triggers: Triggers::new(&register, plan)?,
             server: Server::new(&register, clock)?,
             registry,

@@ -9,6 +9,7 @@ mod profiles;
 mod query;
 mod recovery;
 mod router;
+mod shadow;
 mod shard;
 mod timers;
 
@@ -37,6 +38,8 @@ use crate::store::{self, Store};
 pub use profiles::{Count, Profiles};
 pub use recovery::{Error as RecoveryError, Recovered, recover};
 use router::Router;
+use shadow::Shadows;
+pub use shadow::{ShadowReport, Summary};
 use shard::Shard;
 
 /// What the pipeline is built from.
@@ -60,6 +63,10 @@ pub struct Parts {
     pub max_traits: usize,
     /// How far one request may move a replay clock on.
     pub replay_step: Millis,
+    /// Decisions that may wait to be compared with those of a shadow.
+    pub shadow_queue: usize,
+    /// Users whose decisions are compared, of each model.
+    pub shadow_users: usize,
 }
 
 /// The running workers.
@@ -84,6 +91,7 @@ struct Shared {
     /// What a user never seen looks like.
     unknown: Profile,
     router: Router,
+    shadows: Arc<Shadows>,
 }
 
 /// One input on its way in.
@@ -186,10 +194,11 @@ impl Pipeline {
     pub fn start(parts: Parts, recovered: Recovered) -> io::Result<Self> {
         let profiles = Arc::new(recovered.profiles);
         let (router, queues) = Router::new(&parts);
+        let (shadows, handover) = Shadows::start(&parts)?;
         let mut shards: Vec<Shard> = queues
             .into_iter()
             .enumerate()
-            .map(|(worker, queue)| Shard::new(worker, queue, &parts, profiles.clone()))
+            .map(|(worker, queue)| Shard::new(worker, queue, &parts, profiles.clone(), handover.another()))
             .collect();
         for (virtual_shard, next) in recovered.sequences {
             shards[router.worker_of(virtual_shard)].set_sequence(virtual_shard, next);
@@ -223,6 +232,7 @@ impl Pipeline {
             metrics: parts.metrics,
             profiles,
             router,
+            shadows,
         };
         Ok(Self { handle: PipelineHandle { shared: Arc::new(shared) }, workers })
     }
@@ -239,6 +249,7 @@ impl Pipeline {
             // A worker that panicked has been reported by the panic hook.
             let _ = worker.join();
         }
+        self.handle.shared.shadows.close();
     }
 }
 
@@ -287,6 +298,12 @@ impl PipelineHandle {
 
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// How the shadow of a model, by index into [`Plan::models`], compares; none if
+    /// it or the version under `stable` is not in memory.
+    pub fn shadow_report(&self, model: usize) -> Option<ShadowReport> {
+        self.shared.shadows.report(model)
     }
 
     /// By worker: events that wait.

@@ -40,11 +40,11 @@ pub use manifest::{
     Training,
 };
 pub use publish::{Content, Draft, Published, publish};
-pub use rollout::{Alias, CanaryShare, Change, Move, Rollout};
+pub use rollout::{Alias, CanaryShare, Change, Move, Rollout, ShadowSince};
 pub use upload::{Upload, Verified};
 
 use crate::clock;
-use crate::engine::model::{Canary, Model, Models};
+use crate::engine::model::{Canary, Model, Models, Shadow};
 use crate::engine::plan::{ModelPlan, Plan};
 use crate::onnx::Networks;
 
@@ -122,7 +122,9 @@ impl Entry {
     pub fn is_broken(&self) -> bool {
         let is_refused = |version| self.refused.iter().any(|refused| refused.version == Some(version));
         let nothing_serves = self.stable().is_none() && self.refused.iter().any(|r| r.version.is_some());
-        let aliased = Alias::ALL.iter().filter_map(|alias| self.rollout.version_of(*alias));
+        // A shadow serves nobody: without it nothing is missing but the comparison.
+        let serving = [Alias::Stable, Alias::Canary];
+        let aliased = serving.iter().filter_map(|alias| self.rollout.version_of(*alias));
         nothing_serves || aliased.into_iter().any(is_refused)
     }
 }
@@ -182,6 +184,11 @@ impl Registry {
 
     pub fn get(&self, name: &str) -> Option<Entry> {
         self.entries.load().iter().find(|entry| &*entry.name == name).cloned()
+    }
+
+    /// Whether decisions are made on scores of the model, rather than on request only.
+    pub fn is_decided_on(&self, name: &str) -> bool {
+        self.plan.models.iter().any(|model| *model.name == *name && model.is_decided_on())
     }
 
     /// The version in memory, else read from its directory and verified; the
@@ -301,10 +308,18 @@ fn serving(entries: &[Entry]) -> Models {
         let CanaryShare { version, percent } = entry.rollout.canary?;
         Some(Canary { model: entry.get(version)?.model.clone(), share: percent / 100.0 })
     };
+    let shadow = |entry: &Entry| {
+        let ShadowSince { version, since } = entry.rollout.shadow?;
+        Some(Shadow { model: entry.get(version)?.model.clone(), since })
+    };
+    let mut shadows: Vec<_> = entries.iter().map(shadow).collect();
+    if shadows.iter().all(Option::is_none) {
+        shadows.clear();
+    }
     Models {
         serving: entries.iter().map(|entry| Some(entry.stable()?.model.clone())).collect(),
         canaries: entries.iter().map(canary).collect(),
-        ..Models::default()
+        shadows,
     }
 }
 

@@ -9,6 +9,7 @@ mod opened;
 mod package;
 mod rows;
 mod score;
+mod shadow;
 mod trees;
 mod unload;
 
@@ -41,6 +42,8 @@ enum Command {
     Rollback(alias::RollbackArgs),
     /// Print what was done to a model, latest first
     History(history::Args),
+    /// Print how the version under `shadow` compares with the one that serves
+    Shadow(shadow::Args),
     /// Let a version go that no alias points to
     Unload(unload::Args),
 }
@@ -65,6 +68,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Alias(args) => block_on(alias::run(args)),
         Command::Rollback(args) => block_on(alias::roll_back(args)),
         Command::History(args) => block_on(history::run(args)),
+        Command::Shadow(args) => block_on(shadow::run(args)),
         Command::Unload(args) => block_on(unload::run(args)),
     }
 }
@@ -91,6 +95,7 @@ fn alias_name(alias: v1::ModelAlias) -> &'static str {
     match alias {
         v1::ModelAlias::Stable => "stable",
         v1::ModelAlias::Canary => "canary",
+        v1::ModelAlias::Shadow => "shadow",
         v1::ModelAlias::Unspecified => "",
     }
 }

@@ -261,6 +261,13 @@ impl Names {
     }
 }
 
+impl ModelPlan {
+    /// Whether decisions are made on its scores, rather than on request only.
+    pub fn is_decided_on(&self) -> bool {
+        !self.score_on.is_empty() || self.score_on_session_end || self.rescore_every.is_some()
+    }
+}
+
 impl EventSelector {
     /// Whether it selects the events of a type, by index into [`Plan::event_types`].
     pub fn matches(self, kind: Option<usize>) -> bool {

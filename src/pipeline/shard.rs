@@ -16,6 +16,7 @@ use super::idle::Idle;
 use super::profiles::Before;
 use super::query::{read, scored};
 use super::router::WorkerQueue;
+use super::shadow::Handover;
 use super::timers::Timers;
 use super::{Error, Incoming, Parts, Profiles, Reply, ScoreRequest, Submitted};
 use crate::clock::Clock;
@@ -96,6 +97,7 @@ pub(super) struct Shard {
     timers: Timers,
     dirty: Dirty,
     idle: Idle,
+    shadows: Handover,
     /// Profiles that became hot in this turn.
     n_heated: usize,
     /// When this turn of the loop began.
@@ -125,7 +127,13 @@ struct Group {
 }
 
 impl Shard {
-    pub fn new(worker: usize, queue: WorkerQueue, parts: &Parts, profiles: Arc<Profiles>) -> Self {
+    pub fn new(
+        worker: usize,
+        queue: WorkerQueue,
+        parts: &Parts,
+        profiles: Arc<Profiles>,
+        shadows: Handover,
+    ) -> Self {
         Self {
             worker: worker as u16,
             queue,
@@ -143,6 +151,7 @@ impl Shard {
             timers: Timers::default(),
             dirty: Dirty::default(),
             idle: Idle::new(parts.pack_after),
+            shadows,
             n_heated: 0,
             turn: Instant::now(),
             last_now: Timestamp::MIN,
@@ -299,16 +308,20 @@ impl Shard {
             };
             count_decisions(engine.plan, profile, &steps, metrics);
             metrics.triggers.armings_refused.inc_by(std::mem::take(&mut profile.armings_refused));
-            Ok((acceptance, wanted, profile.next_due()))
+            let standing = Handover::standing(models, &steps, profile);
+            Ok((acceptance, wanted, standing, profile.next_due()))
         };
         let (answer, before) = self.profiles.change(&user, self.turn, accept);
         self.watch_changed(&user, before);
-        let (acceptance, wanted, due) = answer?;
+        let (acceptance, wanted, standing, due) = answer?;
         self.timers.set(&user, due);
         let scored = wanted.map(|(request, as_of, features)| {
             scored(models, &user, request, (as_of, true), features, &self.metrics)
         });
-        self.record(&user, virtual_shard, steps, group);
+        self.record(&user, virtual_shard, &steps, group);
+        if let Some(standing) = standing {
+            self.shadows.give(models, &user, virtual_shard, steps, standing);
+        }
         Ok(Submitted { acceptance, scored })
     }
 
@@ -321,17 +334,20 @@ impl Shard {
             let virtual_shard = user.virtual_shard(VIRTUAL_SHARDS);
             let sequence = self.sequences.entry(virtual_shard).or_insert(Sequence { virtual_shard, next: 0 });
             let mut steps = Vec::new();
-            let (next, before) = self.profiles.change(&user, self.turn, |profile| {
+            let ((next, standing), before) = self.profiles.change(&user, self.turn, |profile| {
                 let engine = Engine { plan: &self.plan, models: &models };
                 engine.run_due(&user, profile, due, sequence, &mut steps);
                 count_decisions(&self.plan, profile, &steps, &self.metrics);
-                profile.next_due()
+                (profile.next_due(), Handover::standing(&models, &steps, profile))
             });
             self.watch_changed(&user, before);
             self.timers.set(&user, next);
             self.metrics.pipeline.timers_run.inc();
             self.metrics.pipeline.timer_delay_seconds.observe(until.since(due).as_seconds());
-            self.record(&user, virtual_shard, steps, &mut group);
+            self.record(&user, virtual_shard, &steps, &mut group);
+            if let Some(standing) = standing {
+                self.shadows.give(&models, &user, virtual_shard, steps, standing);
+            }
         }
         if !group.entries.is_empty() {
             self.commit(group, |_| {});
@@ -375,7 +391,7 @@ impl Shard {
     }
 
     /// Puts the steps into the group as log entries.
-    fn record(&mut self, user: &UserId, virtual_shard: u16, steps: Vec<Step>, group: &mut Group) {
+    fn record(&mut self, user: &UserId, virtual_shard: u16, steps: &[Step], group: &mut Group) {
         if steps.is_empty() {
             return;
         }
@@ -386,7 +402,7 @@ impl Shard {
                 let entry = group.entries.len();
                 group.firings.extend(decision.firings(user, &self.plan).map(|firing| (entry, firing)));
             }
-            let payload = encode_step(&self.plan, user, &step);
+            let payload = encode_step(&self.plan, user, step);
             group.bytes += payload.len();
             group.entries.push(Entry { virtual_shard, sequence: step.arrival.sequence, payload });
         }

@@ -19,6 +19,8 @@ pub enum Alias {
     Stable,
     /// Serves a share of the users.
     Canary,
+    /// Serves nobody: scored and compared with `stable`.
+    Shadow,
 }
 
 /// One change of what serves, or of what is loaded.
@@ -62,6 +64,7 @@ pub struct Rollout {
     /// that is made twice does not undo itself.
     pub previous: Option<u32>,
     pub canary: Option<CanaryShare>,
+    pub shadow: Option<ShadowSince>,
     /// Whether a call has decided what serves. Until one has, the newest valid
     /// version does from each start on.
     pub is_managed: bool,
@@ -79,13 +82,24 @@ pub struct CanaryShare {
     pub percent: f64,
 }
 
+/// The version of a shadow.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowSince {
+    pub version: u32,
+    /// When it came to be compared with what is under `stable` now.
+    #[serde(with = "text")]
+    pub since: Timestamp,
+}
+
 impl Alias {
-    pub const ALL: [Self; 2] = [Self::Stable, Self::Canary];
+    pub const ALL: [Self; 3] = [Self::Stable, Self::Canary, Self::Shadow];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Stable => "stable",
             Self::Canary => "canary",
+            Self::Shadow => "shadow",
         }
     }
 
@@ -114,6 +128,7 @@ impl Rollout {
         }
         self.n_moves = next.number;
         self.is_managed |= !matches!(next.change, Change::Started { .. });
+        let served = self.stable;
         match next.change {
             Change::Started { to, .. } | Change::Aliased { alias: Alias::Stable, to, .. } => {
                 if to != self.stable {
@@ -128,11 +143,21 @@ impl Rollout {
             Change::Aliased { alias: Alias::Canary, to, percent, .. } => {
                 self.canary = to.map(|version| CanaryShare { version, percent: percent.unwrap_or_default() });
             }
+            Change::Aliased { alias: Alias::Shadow, to, .. } => {
+                self.shadow = to.map(|version| ShadowSince { version, since: next.at });
+            }
             Change::Loaded { .. } => {}
             Change::Unloaded { version } => self.previous = self.previous.filter(|kept| *kept != version),
         }
         // A canary that serves everyone is none any more.
         self.canary = self.canary.filter(|canary| Some(canary.version) != self.stable);
+        // And a shadow that serves anyone is none; beside another version it begins anew.
+        let canary = self.version_of(Alias::Canary);
+        let serves = |shadow: &ShadowSince| [self.stable, canary].contains(&Some(shadow.version));
+        self.shadow = self.shadow.filter(|shadow| !serves(shadow));
+        if let Some(shadow) = self.shadow.as_mut().filter(|_| self.stable != served) {
+            shadow.since = next.at;
+        }
         if self.history.len() == MAX_MOVES {
             self.history.pop_front();
         }
@@ -144,6 +169,7 @@ impl Rollout {
         match alias {
             Alias::Stable => self.stable,
             Alias::Canary => self.canary.map(|canary| canary.version),
+            Alias::Shadow => self.shadow.map(|shadow| shadow.version),
         }
     }
 
@@ -176,7 +202,7 @@ mod tests {
             rollout.fold(Move {
                 model: "buys".into(),
                 number,
-                at: Timestamp::from_millis(0),
+                at: Timestamp::from_millis(number as i64),
                 who: "ada".into(),
                 why: String::new(),
                 change,
@@ -191,6 +217,10 @@ mod tests {
 
     fn canary(to: u32) -> Change {
         Change::Aliased { alias: Alias::Canary, from: None, to: Some(to), percent: Some(5.0) }
+    }
+
+    fn shadow(to: Option<u32>) -> Change {
+        Change::Aliased { alias: Alias::Shadow, from: None, to, percent: None }
     }
 
     #[test]
@@ -223,6 +253,32 @@ mod tests {
         assert_eq!(rollout.canary, Some(CanaryShare { version: 2, percent: 5.0 }));
         assert!([1, 2].into_iter().all(|version| rollout.needs(version)) && !rollout.needs(3));
         assert_eq!(folded([stable(None, 1), canary(2), stable(Some(1), 2)]).canary, None);
+    }
+
+    #[test]
+    fn a_shadow_ends_when_it_serves_and_begins_anew_beside_another_version() {
+        let since = |changes: &[Change]| {
+            folded(changes.iter().cloned()).shadow.map(|s| (s.version, s.since.as_millis()))
+        };
+        let first = [stable(None, 1), shadow(Some(3))];
+        let then = |more: &[Change]| since(&[&first[..], more].concat());
+        assert_eq!(then(&[]), Some((3, 2)));
+        assert!(folded(first.clone()).needs(3));
+        assert_eq!(then(&[Change::Loaded { version: 4 }, canary(2)]), Some((3, 2)));
+        assert_eq!(then(&[stable(Some(1), 2)]), Some((3, 3)));
+        let back = Change::RolledBack { from: Some(2), to: 1 };
+        assert_eq!(then(&[stable(Some(1), 2), back]), Some((3, 4)));
+        for ended in [shadow(None), stable(Some(1), 3), canary(3)] {
+            assert_eq!(then(std::slice::from_ref(&ended)), None, "{ended:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_before_there_were_shadows_reads_back() {
+        let mut json = serde_json::to_value(folded([stable(None, 1)])).expect("it serialises");
+        json.as_object_mut().expect("an object").remove("shadow");
+        let read: Rollout = serde_json::from_value(json).expect("it reads back");
+        assert_eq!(read, folded([stable(None, 1)]));
     }
 
     #[test]

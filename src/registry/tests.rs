@@ -247,9 +247,10 @@ fn a_move_swaps_and_is_restored_whatever_is_newer() {
         Registry::restore(models.path(), plan(), Networks::default(), &HashMap::new());
     assert_eq!(started.len(), 1);
     let before = registry.models();
+    assert!(before.shadows.is_empty());
     publish_good(models.path(), 0.5);
     publish_good(models.path(), 1.0);
-    for change in [aliased(Alias::Stable, 2), aliased(Alias::Canary, 3)] {
+    for change in [aliased(Alias::Stable, 2), aliased(Alias::Canary, 3), aliased(Alias::Shadow, 1)] {
         let brought = registry.version("buy", change.versions().1.expect("one")).expect("valid");
         registry.apply(next(&registry, change), Some(brought));
     }
@@ -260,9 +261,10 @@ fn a_move_swaps_and_is_restored_whatever_is_newer() {
         let entry = registry.get("buy").expect("a model of the plan");
         let mut loaded: Vec<u32> = entry.loaded.iter().map(|loaded| loaded.model.version).collect();
         loaded.sort_unstable();
-        (models.get(0).map(|model| model.version), canary, loaded)
+        let shadow = models.shadow(0).map(|shadow| shadow.model.version);
+        (models.get(0).map(|model| model.version), canary, shadow, loaded)
     };
-    let expected = (Some(2), Some((3, 0.5)), vec![1, 2, 3]);
+    let expected = (Some(2), Some((3, 0.5)), Some(1), vec![1, 2, 3]);
     assert_eq!(versions(&registry), expected);
 
     publish_good(models.path(), 1.5);

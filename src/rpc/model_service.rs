@@ -3,6 +3,7 @@
 mod load;
 mod moves;
 mod refusal;
+mod shadow;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -162,6 +163,13 @@ impl ModelService for Models {
         request: Request<v1::ModelHistoryRequest>,
     ) -> Result<Response<v1::ModelHistoryResponse>, Status> {
         self.answer(self.history(request.get_ref()))
+    }
+
+    async fn get_shadow_report(
+        &self,
+        request: Request<v1::GetShadowReportRequest>,
+    ) -> Result<Response<v1::GetShadowReportResponse>, Status> {
+        self.answer(self.shadow_report(request.get_ref()))
     }
 }
 

@@ -155,6 +155,8 @@ reasons! {
     AliasMoved = "ALIAS_MOVED", Aborted;
     /// No version served before.
     NoPreviousVersion = "NO_PREVIOUS_VERSION", FailedPrecondition;
+    /// No version is the model's shadow.
+    NoShadow = "NO_SHADOW", FailedPrecondition;
     /// `who` is missing, or `who` or `why` is too long or has control characters.
     NoteInvalid = "NOTE_INVALID", InvalidArgument;
     /// The artifacts' directory cannot be read or written.

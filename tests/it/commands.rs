@@ -515,3 +515,44 @@ async fn a_model_is_deployed_and_rolled_back_and_the_history_says_who() {
     assert!(stderr(&nothing).contains("no artifact; name the folder of one version"), "{nothing:?}");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_is_deployed_and_its_report_is_printed() {
+    let server = TestServer::start(&[]).await;
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    publish_saying(elsewhere.path(), -2.0);
+    let artifact = publish_saying(elsewhere.path(), 0.5);
+    let artifact = artifact.to_str().expect("UTF-8");
+    let none = tipoff(&server, &["model", "shadow", "buys"]).await;
+    assert!(stderr(&none).contains("shadow points to no version (NO_SHADOW)"), "{none:?}");
+
+    let deployed = tipoff(&server, &["model", "deploy", artifact, "--alias", "shadow", "--who", "ada"]).await;
+    let expected =
+        "buys v2 is loaded and verified\nshadow nothing -> v2\nback: tipoff model alias buys shadow 0\n";
+    assert_eq!(stdout(&deployed), expected);
+    server.accept((0..3).map(|second| event("ada", "page_view", 1_000_000 + second))).await;
+    let mut report = Value::Null;
+    for _ in 0..200 {
+        report = json_of(&tipoff(&server, &["model", "shadow", "buys", "--json"]).await);
+        if report["compared"] == json!(3) {
+            break;
+        }
+    }
+    assert_eq!((&report["serving_version"], &report["shadow_version"]), (&json!(1), &json!(2)));
+    let expected = json!([{ "trigger": "likely_to_buy", "both": 0, "serving_only": 1, "shadow_only": 0 }]);
+    assert_eq!(report["triggers"], expected);
+    let text = stdout(&tipoff(&server, &["model", "shadow", "buys"]).await);
+    assert!(text.starts_with("buys: shadow v2 beside stable v1 since 2"), "{text}");
+    let expected = "  compared       3 scores of 1 user
+  shadow less stable        mean   mean abs    max abs
+                         +0.3355     0.3355     0.5033
+  magnitude                  p50        p90        p99
+                          0.5033     0.5033     0.5033
+  fired by                  both     stable     shadow
+  likely_to_buy                0          1          0
+";
+    assert_eq!(text.split_once('\n').map(|(_, rest)| rest), Some(expected), "{text}");
+    let ended = tipoff(&server, &["model", "alias", "buys", "shadow", "0", "--who", "ada"]).await;
+    assert_eq!(stdout(&ended), "buys: shadow v2 -> nothing\n");
+    server.stop().await;
+}

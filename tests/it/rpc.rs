@@ -6,6 +6,7 @@ mod events;
 mod explain;
 mod inference;
 mod scoring;
+mod shadow;
 mod triggers;
 
 use tonic::{Code, Status};

@@ -16,7 +16,7 @@ pub struct Args {
     /// The alias
     #[arg(value_enum)]
     alias: AliasName,
-    /// The version it is to point to; 0 ends a canary
+    /// The version it is to point to; 0 ends a canary or a shadow
     version: u32,
     /// Of a canary: the percentage of users that it serves
     #[arg(long)]
@@ -53,6 +53,8 @@ pub enum AliasName {
     Stable,
     /// Serves a percentage of the users
     Canary,
+    /// Serves nobody: scored and compared with stable
+    Shadow,
 }
 
 impl AliasName {
@@ -60,6 +62,7 @@ impl AliasName {
         match self {
             Self::Stable => v1::ModelAlias::Stable,
             Self::Canary => v1::ModelAlias::Canary,
+            Self::Shadow => v1::ModelAlias::Shadow,
         }
     }
 }

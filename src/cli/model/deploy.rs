@@ -76,7 +76,7 @@ pub async fn run(args: Args) -> Result<()> {
             Some(done) => {
                 let back = match args.alias {
                     AliasName::Stable => format!("rollback {name}"),
-                    AliasName::Canary => format!("alias {name} canary 0"),
+                    alias @ (AliasName::Canary | AliasName::Shadow) => format!("alias {name} {alias} 0"),
                 };
                 format!("{talk}\n{}\nback: tipoff model {back}", told(done))
             }

@@ -14,6 +14,7 @@ impl Models {
         let alias = match request.alias() {
             v1::ModelAlias::Stable => Alias::Stable,
             v1::ModelAlias::Canary => Alias::Canary,
+            v1::ModelAlias::Shadow => Alias::Shadow,
             v1::ModelAlias::Unspecified => {
                 return Err(Refusal::of_field(Reason::AliasInvalid, "alias", "not set, or not one of ours"));
             }
@@ -59,6 +60,7 @@ pub(super) fn to_wire(done: &Move) -> v1::ModelMove {
         None => v1::ModelAlias::Unspecified,
         Some(Alias::Stable) => v1::ModelAlias::Stable,
         Some(Alias::Canary) => v1::ModelAlias::Canary,
+        Some(Alias::Shadow) => v1::ModelAlias::Shadow,
     };
     let (from, to) = done.change.versions();
     v1::ModelMove {

@@ -54,18 +54,18 @@ async fn send(server: &TestServer, parts: Vec<Part>) -> Result<v1::Model, Status
 }
 
 /// An artifact of version 2, somewhere else, that says 0.62 below three views.
-fn second() -> (TempDir, PathBuf) {
+pub(super) fn second() -> (TempDir, PathBuf) {
     let elsewhere = tempfile::tempdir().expect("a directory");
     publish_saying(elsewhere.path(), -2.0);
     let artifact = publish_saying(elsewhere.path(), 0.5);
     (elsewhere, artifact)
 }
 
-async fn load(server: &TestServer, artifact: &Path) -> Result<v1::Model, Status> {
+pub(super) async fn load(server: &TestServer, artifact: &Path) -> Result<v1::Model, Status> {
     send(server, [vec![header(2)], parts(artifact)].concat()).await
 }
 
-fn alias(alias: v1::ModelAlias, version: u32) -> v1::SetAliasRequest {
+pub(super) fn alias(alias: v1::ModelAlias, version: u32) -> v1::SetAliasRequest {
     v1::SetAliasRequest {
         name: "buys".into(),
         alias: alias.into(),
@@ -76,7 +76,7 @@ fn alias(alias: v1::ModelAlias, version: u32) -> v1::SetAliasRequest {
     }
 }
 
-fn stable(version: u32) -> v1::SetAliasRequest {
+pub(super) fn stable(version: u32) -> v1::SetAliasRequest {
     alias(v1::ModelAlias::Stable, version)
 }
 
