@@ -11,11 +11,6 @@ use crate::delivery::{CursorError, Cursors};
 use crate::metrics::Metrics;
 use crate::registry::{self, Alias, Change, Entry, Loaded, Move, Registry, Upload};
 
-/// Of what changes models, as `nice` counts it. Those who are scored go before
-/// it, and it still gets on: at 19 what it holds was waited for, up to 50 ms.
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 5;
-
 /// The one who changes what serves.
 pub struct Deployer {
     registry: Arc<Registry>,
@@ -298,19 +293,6 @@ impl Incoming<'_> {
         deployer.registry.apply(next, published.as_ref().ok().cloned());
         Ok(published?)
     }
-}
-
-/// Runs something long on a thread that others go before: who is scored
-/// meanwhile should not notice.
-pub fn giving_way<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let with_less_weight = || {
-        // On Linux the priority is the thread's own. Without it, it just takes from others.
-        #[cfg(target_os = "linux")]
-        let _ = rustix::process::setpriority_process(None, NICENESS);
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(with_less_weight).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Shows which version serves, in place of the one before.

@@ -66,6 +66,7 @@ pub mod app;
 pub mod clock;
 pub mod config;
 pub mod metrics;
+pub mod priority;
 pub mod shutdown;
 pub mod telemetry;
 

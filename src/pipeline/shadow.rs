@@ -28,6 +28,7 @@ use crate::engine::plan::Plan;
 use crate::engine::profile::Profile;
 use crate::engine::time::Timestamp;
 use crate::metrics::{Asked, Counts, Metrics};
+use crate::priority;
 use differences::Differences;
 pub use differences::Summary;
 use worker::Worker;
@@ -111,7 +112,11 @@ impl Shadows {
         let (shadows, handover, worker) =
             Self::new(plan.clone(), models.clone(), metrics.clone(), *shadow_queue, *shadow_users);
         // Nobody joins it: a shadow that hangs keeps no server from stopping.
-        std::thread::Builder::new().name("shadow".to_owned()).spawn(move || worker.run())?;
+        let run = move || {
+            priority::give_way();
+            worker.run();
+        };
+        std::thread::Builder::new().name("shadow".to_owned()).spawn(run)?;
         Ok((shadows, handover))
     }
 
