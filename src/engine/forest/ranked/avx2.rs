@@ -3,12 +3,12 @@
 
 use std::arch::x86_64::{
     __m256i, _CMP_GE_OQ, _mm_loadu_si128, _mm256_add_epi32, _mm256_adds_epu8, _mm256_and_si256,
-    _mm256_broadcastsi128_si256, _mm256_castpd_si256, _mm256_castsi256_ps, _mm256_cmp_pd, _mm256_cmpgt_epi32,
-    _mm256_i32gather_epi32, _mm256_loadu_pd, _mm256_loadu_si256, _mm256_mask_i32gather_epi32,
-    _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_or_si256, _mm256_packs_epi16, _mm256_packs_epi32,
-    _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_pd, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_slli_epi32, _mm256_srai_epi32, _mm256_srli_epi32, _mm256_srlv_epi32, _mm256_storeu_si256,
-    _mm256_sub_epi32, _mm256_xor_si256,
+    _mm256_blendv_epi8, _mm256_broadcastsi128_si256, _mm256_castpd_si256, _mm256_castsi256_ps, _mm256_cmp_pd,
+    _mm256_cmpgt_epi32, _mm256_i32gather_epi32, _mm256_loadu_pd, _mm256_loadu_si256,
+    _mm256_mask_i32gather_epi32, _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_or_si256,
+    _mm256_packs_epi16, _mm256_packs_epi32, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_pd,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srai_epi32, _mm256_srli_epi32,
+    _mm256_srlv_epi32, _mm256_storeu_si256, _mm256_sub_epi32, _mm256_xor_si256,
 };
 
 use super::batch::{Batch, RowsAndRaw};
@@ -41,8 +41,26 @@ fn add_leaves_avx2(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
         let look_up = |slots: &_| look_up(&ranks, symmetric.n_slots, slots);
         return symmetric.add_leaves(&layout.groups, sums, raw, look_up);
     }
+    let begin = |group: &_, lanes: &mut _| begin(group, &ranks, lanes);
     let walk = |lanes: &mut _, levels| walk_lanes(layout, &ranks, lanes, levels);
-    rounds::add_leaves(layout, sums, raw, walk, |lanes, n, open| open.push(lanes, n, at_split(lanes)));
+    rounds::add_leaves(layout, sums, raw, begin, walk, |lanes, n, open| open.push(lanes, n, at_split(lanes)));
+}
+
+/// [`rounds::add_leaves`]' `begin`.
+#[target_feature(enable = "avx2,popcnt")]
+#[inline]
+fn begin(group: &Group, ranks: &RowRanks, lanes: &mut Lanes) -> u32 {
+    for first in (0..Group::LANES).step_by(WIDTH) {
+        let [root, left, right, left_left, left_right, right_left, right_right] =
+            std::array::from_fn(|top| load(&group.tops[top][first..]));
+        let (at, is_right) = down(ranks, load(&lanes.at[first..]), root);
+        let (at, goes_on_right) = down(ranks, at, _mm256_blendv_epi8(left, right, is_right));
+        let of_left = _mm256_blendv_epi8(left_left, left_right, goes_on_right);
+        let of_right = _mm256_blendv_epi8(right_left, right_right, goes_on_right);
+        store(&mut lanes.at[first..], at);
+        store(&mut lanes.nodes[first..], _mm256_blendv_epi8(of_left, of_right, is_right));
+    }
+    Group::TOP_LEVELS
 }
 
 #[target_feature(enable = "avx2,popcnt")]
@@ -175,22 +193,28 @@ fn walk<const VECTORS: usize>(
     nodes: &mut [__m256i; 4],
     n_levels: u32,
 ) {
-    let byte = _mm256_set1_epi32(0xff);
     for _ in 0..n_levels {
         for (at, node) in at[..VECTORS].iter_mut().zip(&mut *nodes) {
-            let slot = _mm256_and_si256(_mm256_srli_epi32::<8>(*node), byte);
-            // SAFETY: a slot is a byte, and there are three ranks more than that makes.
-            let rank = unsafe { _mm256_i32gather_epi32::<1>(ranks.as_ptr().cast(), slot) };
-            let of_node = _mm256_and_si256(*node, byte);
-            let goes_right = _mm256_cmpgt_epi32(_mm256_and_si256(rank, byte), of_node);
-            let offset = _mm256_srai_epi32::<16>(*node);
-            // What goes right is all ones, which is -1.
-            *at = _mm256_sub_epi32(_mm256_add_epi32(*at, offset), goes_right);
+            (*at, _) = down(ranks, *at, *node);
             let (all, is_split) = (layout.nodes.as_ptr().cast(), *node);
-            // SAFETY: lanes begin at roots or where they were left, and splits lead to nodes.
+            // SAFETY: lanes come from a root by splits, which lead to nodes.
             *node = unsafe { _mm256_mask_i32gather_epi32::<4>(*node, all, *at, is_split) };
         }
     }
+}
+
+/// Where the nodes lead, and all bits of those lanes that go right.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn down(ranks: &RowRanks, at: __m256i, nodes: __m256i) -> (__m256i, __m256i) {
+    let byte = _mm256_set1_epi32(0xff);
+    let slot = _mm256_and_si256(_mm256_srli_epi32::<8>(nodes), byte);
+    // SAFETY: a slot is a byte, and there are three ranks more than that makes.
+    let rank = unsafe { _mm256_i32gather_epi32::<1>(ranks.as_ptr().cast(), slot) };
+    let goes_right = _mm256_cmpgt_epi32(_mm256_and_si256(rank, byte), _mm256_and_si256(nodes, byte));
+    let left = _mm256_add_epi32(at, _mm256_srai_epi32::<16>(nodes));
+    // All bits are -1.
+    (_mm256_sub_epi32(left, goes_right), goes_right)
 }
 
 /// A bit for each lane that is at a split.

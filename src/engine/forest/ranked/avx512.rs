@@ -2,14 +2,15 @@
 #![expect(unsafe_code, reason = "gathers take addresses; they are several times as fast as plain code")]
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_loadu_si512, _mm512_mask_blend_epi8, _mm512_mask_cmpgt_epu8_mask,
-    _mm512_mask_i32gather_epi32, _mm512_maskz_compress_epi32, _mm512_maskz_mov_epi8, _mm512_movepi8_mask,
-    _mm512_movepi32_mask, _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8,
-    _mm512_srai_epi32, _mm512_srli_epi32, _mm512_storeu_si512,
+    __m512i, _mm512_add_epi32, _mm512_loadu_si512, _mm512_mask_blend_epi8, _mm512_mask_blend_epi32,
+    _mm512_mask_cmpgt_epu8_mask, _mm512_mask_i32gather_epi32, _mm512_maskz_compress_epi32,
+    _mm512_maskz_mov_epi8, _mm512_movepi8_mask, _mm512_movepi32_mask, _mm512_permutex2var_epi8,
+    _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_srai_epi32, _mm512_srli_epi32, _mm512_storeu_si512,
+    _mm512_test_epi32_mask,
 };
 
 use super::avx2;
-use super::layout::Layout;
+use super::layout::{Group, Layout};
 use super::rounds::{self, Lanes, Levels, Open};
 use super::sums::Sums;
 
@@ -49,8 +50,29 @@ fn add_leaves_avx512(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64])
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx2,popcnt")]
 fn add_groups<const SLOTS: usize>(layout: &Layout, sums: &Sums, ranks: [__m512i; 4], raw: &mut [f64]) {
+    let begin = |group: &_, lanes: &mut _| begin::<SLOTS>(group, ranks, lanes);
     let walk = |lanes: &mut _, levels| walk_lanes::<SLOTS>(layout, ranks, lanes, levels);
-    rounds::add_leaves(layout, sums, raw, walk, |lanes, n, open| keep(lanes, n, open));
+    rounds::add_leaves(layout, sums, raw, begin, walk, |lanes, n, open| keep(lanes, n, open));
+}
+
+/// [`rounds::add_leaves`]' `begin`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx2,popcnt")]
+#[inline]
+fn begin<const SLOTS: usize>(group: &Group, ranks: [__m512i; 4], lanes: &mut Lanes) -> u32 {
+    for first in (0..Group::LANES).step_by(WIDTH) {
+        let [root, left, right, left_left, left_right, right_left, right_right] =
+            std::array::from_fn(|top| load(&group.tops[top][first..]));
+        let (at, is_right) = down::<SLOTS>(ranks, load(&lanes.at[first..]), root);
+        let is_right = _mm512_test_epi32_mask(is_right, is_right);
+        let child = _mm512_mask_blend_epi32(is_right, left, right);
+        let (at, goes_on_right) = down::<SLOTS>(ranks, at, child);
+        let goes_on_right = _mm512_test_epi32_mask(goes_on_right, goes_on_right);
+        let of_left = _mm512_mask_blend_epi32(goes_on_right, left_left, left_right);
+        let of_right = _mm512_mask_blend_epi32(goes_on_right, right_left, right_right);
+        store(&mut lanes.at[first..], at);
+        store(&mut lanes.nodes[first..], _mm512_mask_blend_epi32(is_right, of_left, of_right));
+    }
+    Group::TOP_LEVELS
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx2,popcnt")]
@@ -79,18 +101,25 @@ fn walk<const SLOTS: usize, const VECTORS: usize>(
     nodes: &mut [__m512i; 4],
     n_levels: u32,
 ) {
-    let one = _mm512_set1_epi8(1);
     for _ in 0..n_levels {
         for (at, node) in at[..VECTORS].iter_mut().zip(&mut *nodes) {
-            let rank = look_up::<SLOTS>(ranks, _mm512_srli_epi32::<8>(*node));
-            let goes_right = _mm512_mask_cmpgt_epu8_mask(LOWEST, rank, *node);
-            let offset = _mm512_srai_epi32::<16>(*node);
-            *at = _mm512_add_epi32(_mm512_add_epi32(*at, offset), _mm512_maskz_mov_epi8(goes_right, one));
+            (*at, _) = down::<SLOTS>(ranks, *at, *node);
             let (all, is_split) = (layout.nodes.as_ptr().cast(), _mm512_movepi32_mask(*node));
-            // SAFETY: lanes begin at roots or where they were left, and splits lead to nodes.
+            // SAFETY: lanes come from a root by splits, which lead to nodes.
             *node = unsafe { _mm512_mask_i32gather_epi32::<4>(*node, is_split, *at, all) };
         }
     }
+}
+
+/// Where the nodes lead, and 1 in lanes that go right.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx2,popcnt")]
+#[inline]
+fn down<const SLOTS: usize>(ranks: [__m512i; 4], at: __m512i, nodes: __m512i) -> (__m512i, __m512i) {
+    let rank = look_up::<SLOTS>(ranks, _mm512_srli_epi32::<8>(nodes));
+    let goes_right = _mm512_mask_cmpgt_epu8_mask(LOWEST, rank, nodes);
+    let goes_right = _mm512_maskz_mov_epi8(goes_right, _mm512_set1_epi8(1));
+    let left = _mm512_add_epi32(at, _mm512_srai_epi32::<16>(nodes));
+    (_mm512_add_epi32(left, goes_right), goes_right)
 }
 
 /// [`rounds::add_leaves`]' `keep`.

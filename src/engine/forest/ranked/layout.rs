@@ -31,8 +31,9 @@ pub struct Group {
     pub depths: [u32; Group::LANES / Group::VECTOR],
     /// By lane, where its tree's root would be among the nodes; of lanes without a tree as of the first.
     pub roots: [u32; Group::LANES],
-    /// By lane, the root itself.
-    pub root_nodes: [u32; Group::LANES],
+    /// By lane, its tree's uppermost nodes: the root, its children, and theirs, from left
+    /// to right; below a leaf that leaf.
+    pub tops: [[u32; Group::LANES]; Group::TOPS],
     /// By lane, what makes of a leaf the place of its value, by addition that wraps.
     pub values: [u32; Group::LANES],
     /// By tree in the order of the forest, its lane.
@@ -45,6 +46,11 @@ impl Group {
     pub const LANES: usize = 64;
     /// Lanes of a vector.
     pub const VECTOR: usize = 16;
+    /// Levels below the roots whose nodes stand by lane, too: they are reached without
+    /// looking anything up.
+    pub const TOP_LEVELS: u32 = 2;
+    /// Nodes of these levels and the roots.
+    pub const TOPS: usize = (2 << Self::TOP_LEVELS) - 1;
 }
 
 /// A tree of a layout.
@@ -52,7 +58,7 @@ pub struct Placed {
     /// Splits on the longest way to a leaf.
     pub depth: u32,
     pub root: u32,
-    pub root_node: u32,
+    pub tops: [u32; Group::TOPS],
     pub values: u32,
     pub output: u16,
 }
@@ -62,6 +68,11 @@ pub struct Placed {
 fn split_node(slot: u8, rank: u8, distance: usize) -> Option<u32> {
     let offset = i16::try_from(-(distance as i64)).ok()?;
     Some(u32::from(offset as u16) << 16 | u32::from(slot) << 8 | u32::from(rank))
+}
+
+/// How far before a split its children stand; none of a leaf.
+fn distance(node: u32) -> Option<usize> {
+    usize::try_from(-(node as i32 >> 16)).ok().filter(|distance| *distance > 0)
 }
 
 impl Layout {
@@ -103,9 +114,27 @@ impl Layout {
             root -= 1;
             self.nodes[root] = root_node;
         }
+        let tops = self.tops(root, root_node);
         let values = first_value as i64 - i64::from(self.first_leaf());
         let (root, output) = (root as u32, tree.output as u16);
-        Ok(Placed { depth: order.depth, root, root_node, values: values as u32, output })
+        Ok(Placed { depth: order.depth, root, tops, values: values as u32, output })
+    }
+
+    /// The uppermost nodes of a tree that has been laid out: see [`Group::tops`].
+    fn tops(&self, root: usize, root_node: u32) -> [u32; Group::TOPS] {
+        let mut tops = [(root, root_node); Group::TOPS];
+        for top in 1..Group::TOPS {
+            let (parent, goes_right) = ((top - 1) / 2, top.is_multiple_of(2));
+            let (at, node) = tops[parent];
+            tops[top] = match distance(node) {
+                Some(distance) => {
+                    let child = at - distance + usize::from(goes_right);
+                    (child, self.nodes[child])
+                }
+                None => (at, node),
+            };
+        }
+        tops.map(|(_, node)| node)
     }
 
     fn node(
@@ -157,7 +186,7 @@ impl Group {
             }),
             roots: std::array::from_fn(|lane| at(lane).root),
             values: std::array::from_fn(|lane| at(lane).values),
-            root_nodes: std::array::from_fn(|lane| at(lane).root_node),
+            tops: std::array::from_fn(|top| std::array::from_fn(|lane| at(lane).tops[top])),
             lanes,
             outputs,
         }

@@ -35,20 +35,24 @@ pub struct Open {
     pub n: usize,
 }
 
-/// Adds the leaves of all trees. `walk` moves lanes down by so many levels; `keep`
-/// appends to what is open those of the first `n` lanes that are at splits.
+/// Adds the leaves of all trees. `begin` moves lanes from the roots down the levels that
+/// stand by lane ([`Group::tops`]), if that pays, and says how many; `walk` moves lanes
+/// down by so many levels; `keep` appends to what is open those of the first `n` lanes
+/// that are at splits.
 #[inline(always)]
 pub fn add_leaves(
     layout: &Layout,
     sums: &Sums,
     raw: &mut [f64],
+    begin: impl Fn(&Group, &mut Lanes) -> u32,
     walk: impl Fn(&mut Lanes, Levels),
     keep: impl Fn(&Lanes, usize, &mut Open),
 ) {
     if layout.is_of_one_round() {
         for group in &layout.groups {
             let mut lanes = Lanes::of(group, 0);
-            walk(&mut lanes, group.depths);
+            let done = begin(group, &mut lanes);
+            walk(&mut lanes, group.depths.map(|depth| depth.saturating_sub(done)));
             add_group(&lanes.nodes, &layout.values, group, sums, raw);
         }
         return;
@@ -59,7 +63,8 @@ pub fn add_leaves(
     for groups in layout.groups.chunks(GROUPS) {
         for (number, (group, ends)) in groups.iter().zip(ends.as_chunks_mut().0).enumerate() {
             let mut lanes = Lanes::of(group, number);
-            walk(&mut lanes, group.depths.map(|depth| depth.min(layout.first_round)));
+            let done = begin(group, &mut lanes);
+            walk(&mut lanes, group.depths.map(|depth| depth.min(layout.first_round).saturating_sub(done)));
             *ends = lanes.nodes;
             keep(&lanes, group.n_trees, &mut open);
         }
@@ -99,7 +104,7 @@ impl Lanes {
     #[inline(always)]
     fn of(group: &Group, number: usize) -> Self {
         let tree = |lane| (number * Group::LANES + lane) as u32;
-        Self { at: group.roots, nodes: group.root_nodes, trees: std::array::from_fn(tree) }
+        Self { at: group.roots, nodes: group.tops[0], trees: std::array::from_fn(tree) }
     }
 }
 

@@ -17,7 +17,9 @@ pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
         return symmetric.add_leaves(&layout.groups, sums, raw, look_up);
     }
     let walk = |lanes: &mut _, levels| walk(layout, &ranks, lanes, levels);
-    rounds::add_leaves(layout, sums, raw, walk, |lanes, n, open| open.push(lanes, n, at_split(lanes)));
+    // Roots only: one load or another is the same here.
+    let begin = |_: &_, _: &mut _| 0;
+    rounds::add_leaves(layout, sums, raw, begin, walk, |lanes, n, open| open.push(lanes, n, at_split(lanes)));
 }
 
 pub fn score_batch(batch: &Batch, layout: &Layout, sums: &Sums, rows: RowsAndRaw) {

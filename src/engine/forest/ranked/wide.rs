@@ -65,7 +65,8 @@ impl Wide {
             self.nodes[at..at + 2].copy_from_slice(&[test, 2 * (start + child) as u32]);
         }
         let root = (start + order.n_places) as u32;
-        Some(Placed { depth: order.depth, root, root_node: root, values: 0, output: tree.output as u16 })
+        let (tops, output) = ([root; Group::TOPS], tree.output as u16);
+        Some(Placed { depth: order.depth, root, tops, values: 0, output })
     }
 
     /// With room for `WORDS` words of bits; see [`by_words`].
