@@ -33,6 +33,10 @@ use differences::Differences;
 pub use differences::Summary;
 use worker::Worker;
 
+/// What is lost of a user is counted with others of the same hash, of so many: few
+/// begin anew for another's sake, and counts are bounded.
+const LOSSES: u16 = u16::MAX;
+
 /// What the shards, the thread and those who ask for reports share.
 pub(super) struct Shadows {
     plan: Arc<Plan>,
@@ -54,7 +58,7 @@ pub(super) struct Handover {
     shadows: Arc<Shadows>,
     /// Bounded by `waiting`, in decisions rather than messages.
     sender: Sender<Case>,
-    /// How often something was dropped, by virtual shard.
+    /// How often something was dropped, by one of [`LOSSES`] of a user.
     n_lost: HashMap<u16, u64>,
 }
 
@@ -64,8 +68,8 @@ struct Case {
     steps: Vec<Step>,
     /// Where the user stands after them.
     after: Profile,
-    /// Of the user's virtual shard. Where it differs from that of the case before,
-    /// a step may be missing between the two.
+    /// How often something of the user, or of one with the same hash, was dropped before.
+    /// Where it differs from that of the case before, a step may be missing between the two.
     n_lost: u64,
 }
 
@@ -208,17 +212,11 @@ impl Handover {
     }
 
     /// Hands over steps of a user, or drops and counts them: never waits.
-    pub fn give(
-        &mut self,
-        models: &Models,
-        user: &UserId,
-        virtual_shard: u16,
-        mut steps: Vec<Step>,
-        after: Profile,
-    ) {
+    pub fn give(&mut self, models: &Models, user: &UserId, mut steps: Vec<Step>, after: Profile) {
         steps.retain(|step| step.decision.is_some());
         let n = steps.len();
-        let n_lost = self.n_lost.get(&virtual_shard).copied().unwrap_or(0);
+        let losses = user.virtual_shard(LOSSES);
+        let n_lost = self.n_lost.get(&losses).copied().unwrap_or(0);
         let case = Case { user: user.clone(), steps, after, n_lost };
         let Shadows { waiting, max_waiting, metrics, .. } = &*self.shadows;
         let rejected = if waiting.fetch_add(n, Ordering::AcqRel) + n > *max_waiting {
@@ -228,7 +226,7 @@ impl Handover {
         };
         let Some(case) = rejected else { return };
         waiting.fetch_sub(n, Ordering::AcqRel);
-        self.n_lost.insert(virtual_shard, n_lost + 1);
+        self.n_lost.insert(losses, n_lost + 1);
         let decisions = case.steps.iter().filter_map(|step| step.decision.as_ref());
         for score in decisions.flat_map(|decision| &decision.scores) {
             if models.shadow(score.model).is_some() {

@@ -320,7 +320,7 @@ impl Shard {
         });
         self.record(&user, virtual_shard, &steps, group);
         if let Some(standing) = standing {
-            self.shadows.give(models, &user, virtual_shard, steps, standing);
+            self.shadows.give(models, &user, steps, standing);
         }
         Ok(Submitted { acceptance, scored })
     }
@@ -346,7 +346,7 @@ impl Shard {
             self.metrics.pipeline.timer_delay_seconds.observe(until.since(due).as_seconds());
             self.record(&user, virtual_shard, &steps, &mut group);
             if let Some(standing) = standing {
-                self.shadows.give(&models, &user, virtual_shard, steps, standing);
+                self.shadows.give(&models, &user, steps, standing);
             }
         }
         if !group.entries.is_empty() {

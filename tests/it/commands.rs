@@ -543,7 +543,7 @@ async fn a_shadow_is_deployed_and_its_report_is_printed() {
     assert_eq!(report["triggers"], expected);
     let text = stdout(&tipoff(&server, &["model", "shadow", "buys"]).await);
     assert!(text.starts_with("buys: shadow v2 beside stable v1 since 2"), "{text}");
-    let expected = "  compared       3 scores of 1 user
+    let expected = "  compared       3 scores; 1 user followed now
   shadow less stable        mean   mean abs    max abs
                          +0.3355     0.3355     0.5033
   magnitude                  p50        p90        p99

@@ -37,8 +37,8 @@ fn told(report: &v1::ShadowReport) -> String {
         "{}: shadow v{} beside stable v{} since {since}\n",
         report.name, report.shadow_version, report.serving_version
     );
-    let users = count(report.n_users, "user");
-    text += &format!("  compared       {} of {users}\n", count(report.n_compared, "score"));
+    let (scores, users) = (count(report.n_compared, "score"), count(report.n_users, "user"));
+    text += &format!("  compared       {scores}; {users} followed now\n");
     let panicked = if report.panicked { "; it panicked, and is asked for nothing more" } else { "" };
     for (what, n, why) in [
         ("failed", report.n_failed, format!("without a number of the shadow{panicked}")),

@@ -123,7 +123,7 @@ impl Rig {
         let (id, mut steps) = (UserId::known(user), Vec::new());
         engine.accept(&id, profile, event, self.now, &mut self.sequence, &mut steps);
         if let Some(standing) = Handover::standing(&models, &steps, profile) {
-            self.handover.give(&models, &id, 7, steps, standing);
+            self.handover.give(&models, &id, steps, standing);
         }
     }
 
@@ -190,15 +190,19 @@ fn without_a_shadow_nothing_is_handed_over_and_what_was_known_is_forgotten() {
 #[test]
 fn what_has_no_room_is_dropped_and_whom_it_was_of_begins_anew() {
     let mut rig = Rig::new(beside(model(2, |x| x)), 2, 100);
+    rig.events("cleo", &[0.25]);
     rig.events("ada", &[0.25]);
     rig.event("bob", 0.25);
     rig.event("bob", 0.25);
     // Ada crosses, and the shadow never hears of it.
     rig.event("ada", 0.875);
-    assert_eq!(rig.counts().0, [1, 0, 1, 0, 0]);
+    assert_eq!(rig.counts().0, [2, 0, 1, 0, 0]);
     rig.work();
     rig.events("ada", &[0.875, 0.25, 0.875]);
-    assert_eq!(rig.counts(), ([6, 0, 1, 0, 0], [1, 0, 0]));
+    assert_eq!(rig.counts(), ([7, 0, 1, 0, 0], [1, 0, 0]));
+    // Nobody else does.
+    rig.events("cleo", &[0.875]);
+    assert_eq!(rig.counts(), ([8, 0, 1, 0, 0], [2, 0, 0]));
     assert_eq!(rig.shadows.waiting.load(Ordering::Acquire), 0);
 }
 
