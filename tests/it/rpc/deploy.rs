@@ -1,6 +1,7 @@
 //! Models that are brought in and swapped while the server serves.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -401,12 +402,33 @@ async fn a_server_killed_while_an_artifact_comes_in_has_nothing_of_it() {
     assert_eq!(history(&mut models).await.len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_artifact_on_its_way_in_keeps_no_server_from_stopping() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("definitions.toml"), DEFINITIONS).expect("written");
+    publish_model(directory.path());
+    let mut server = Process::start(directory.path(), &[]);
+    let (parts_sent, requests) = mpsc::channel(1);
+    let mut models = ModelServiceClient::new(server.channel());
+    let call = tokio::spawn(async move { models.load_model(ReceiverStream::new(requests)).await });
+    for part in [header(2), chunk("forest.json", b"{")] {
+        parts_sent.send(v1::LoadModelRequest { part: Some(part) }).await.expect("taken");
+    }
+    wait_for(|| held(directory.path()).len() == 2).await;
+    server.signal("TERM");
+    let status = call.await.expect("it ends").expect_err("the server is about to stop");
+    assert_eq!(failure(&status), (Code::Unavailable, "DRAINING".into()));
+    // Far below the drain's deadline.
+    assert_eq!(server.wait(Duration::from_secs(10)).code(), Some(0));
+    assert_eq!(held(directory.path()), ["1"]);
+}
+
 async fn wait_for(is_so: impl Fn() -> bool) {
     for _ in 0..1_000 {
         if is_so() {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("it never came to be");
 }
