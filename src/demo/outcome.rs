@@ -101,9 +101,7 @@ impl Outcomes {
                 continue;
             }
             let came_true = self.came_true(plan, label, &user, at);
-            if let (Some(score), Some(came_true)) =
-                (decision.scores.iter().find(|score| score.model == model), came_true)
-            {
+            if let (Some(score), Some(came_true)) = (decision.score_of(model), came_true) {
                 judged.decisions.push((day(at), score.value(), came_true));
                 if when.is_none_or(|when| holds(when, plan, decision)) {
                     eligible.decisions.push((day(at), score.value(), came_true));

@@ -23,6 +23,14 @@ pub struct Decision {
     pub outcomes: Vec<Outcome>,
 }
 
+impl Decision {
+    /// What a model, by index into [`Plan::models`](super::plan::Plan::models), was scored; none
+    /// if it was not.
+    pub fn score_of(&self, model: usize) -> Option<&Score> {
+        self.scores.iter().find(|score| score.model == model)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     Event(EventUid),

@@ -39,11 +39,9 @@ impl Decision {
             };
             let trigger = plan.triggers.iter().find(|trigger| trigger.name == outcome.trigger)?;
             let model = match trigger.kind {
-                TriggerKind::Score { model, .. } => self
-                    .scores
-                    .iter()
-                    .find(|score| score.model == model)
-                    .map(|score| (plan.models[model].name.clone(), score.version)),
+                TriggerKind::Score { model, .. } => {
+                    self.score_of(model).map(|score| (plan.models[model].name.clone(), score.version))
+                }
                 TriggerKind::Absence { .. } => None,
             };
             Some(Firing {

@@ -73,7 +73,7 @@ impl Shadowing<'_> {
     /// The score that was decided on and the shadow's, or why it gives none; none
     /// if the model was not scored.
     pub fn score(&self, decision: &Decision) -> Option<(f64, Result<Score, Unscored>)> {
-        let serving = decision.scores.iter().find(|score| score.model == self.model)?;
+        let serving = decision.score_of(self.model)?;
         Some((serving.value(), self.shadow.score(self.model, &decision.vector)))
     }
 }
@@ -111,7 +111,7 @@ impl Shadowed {
         // Where the user stands at first has what the others decided in this step.
         let is_first = !self.has_begun(of);
         let others = if is_first { &[] } else { &*decision.outcomes };
-        let outcomes = self.decide(of, user, step, after, &scores, others);
+        let outcomes = self.decide(of, user, (&step.input, decision), after, &scores, others);
         let firings = if is_first { Vec::new() } else { compare(of, &decision.outcomes, &outcomes) };
         let decided = Decision {
             as_of: decision.as_of,
@@ -127,19 +127,18 @@ impl Shadowed {
     }
 
     /// What the model's triggers would do at the shadow's score, beside what the
-    /// others did; nothing if the step has no decision.
+    /// others did.
     fn decide(
         &self,
         of: Shadowing<'_>,
         user: &UserId,
-        step: &Step,
+        (input, decision): (&Input, &Decision),
         after: &Profile,
         scores: &[Score],
         others: &[Outcome],
     ) -> Vec<Outcome> {
         let Shadowing { plan, model, .. } = of;
-        let Some(decision) = &step.decision else { return Vec::new() };
-        let bound = match &step.input {
+        let bound = match input {
             Input::Event(event) => Some(plan.bind(event)),
             Input::Timers | Input::Traits(_) | Input::Link { .. } => None,
         };

@@ -93,11 +93,8 @@ impl Worker {
 impl Running {
     fn take(&mut self, of: Shadowing<'_>, case: &Case, shadows: &Shadows) {
         let metrics = &shadows.metrics.shadows;
-        let scored = |step: &Step| {
-            let scores = step.decision.iter().flat_map(|decision| &decision.scores);
-            scores.into_iter().find(|score| score.model == of.model).map(|score| score.version)
-        };
-        let versions: Vec<u32> = case.steps.iter().filter_map(scored).collect();
+        let version = |step: &Step| Some(step.decision.as_ref()?.score_of(of.model)?.version);
+        let versions: Vec<u32> = case.steps.iter().filter_map(version).collect();
         let count = |asked| metrics.count(of.model, asked, versions.len());
         if versions.iter().any(|version| *version != self.pair.serving) {
             // What it decided is not followed, so that the user begins anew.
@@ -153,10 +150,8 @@ impl Running {
 /// its last score; of those before it only the scores are compared. Gives where
 /// the user stands now: nowhere, if there is nothing to begin at.
 fn follow(of: Shadowing<'_>, case: &Case, known: Option<Followed>) -> (Option<Followed>, Vec<Comparison>) {
-    let is_scored = |step: &Step| {
-        let scores = step.decision.iter().flat_map(|decision| &decision.scores);
-        scores.into_iter().any(|score| score.model == of.model)
-    };
+    let is_scored =
+        |step: &Step| step.decision.as_ref().is_some_and(|decision| decision.score_of(of.model).is_some());
     let mut compared = Vec::new();
     let (mut followed, steps) = match (known, case.steps.iter().rposition(is_scored)) {
         (Some(known), _) => (known, &case.steps[..]),

@@ -17,7 +17,7 @@ pub fn add_leaves(layout: &Layout, sums: &Sums, row: &[f64], raw: &mut [f64]) {
         return symmetric.add_leaves(&layout.groups, sums, raw, look_up);
     }
     let walk = |lanes: &mut _, levels| walk(layout, &ranks, lanes, levels);
-    // Roots only: one load or another is the same here.
+    // At the roots: without vectors, looking up here saves no load.
     let begin = |_: &_, _: &mut _| 0;
     rounds::add_leaves(layout, sums, raw, begin, walk, |lanes, n, open| open.push(lanes, n, at_split(lanes)));
 }
