@@ -19,7 +19,14 @@ impl CsvRecords {
         let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(BoundedRecords::new(bytes));
         let header = csv.byte_headers()?.clone();
         let ends_in_crlf = csv.position().line() == 1;
+        csv.get_mut().keep_empty_lines(false);
         Ok((header, Self { csv, record: ByteRecord::new(), ends_in_crlf }))
+    }
+
+    /// Has lines without anything read as records of one empty cell, rather
+    /// than passed over; before the first record is read.
+    pub fn keep_empty_lines(&mut self) {
+        self.csv.get_mut().keep_empty_lines(true);
     }
 
     /// The next record with its line; or the line in which the file cannot be read on.

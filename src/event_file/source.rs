@@ -141,11 +141,27 @@ impl Lines {
 pub(super) struct BoundedRecords {
     bytes: Bytes,
     left: usize,
+    empty_lines: EmptyLines,
+    is_line_begun: bool,
+}
+
+/// What becomes of lines without anything, which the parser passes over.
+enum EmptyLines {
+    /// Not known yet: no more than a line is read ahead of the parser.
+    Undecided,
+    Passed,
+    /// They reach the parser as a quoted cell of nothing.
+    Kept,
 }
 
 impl BoundedRecords {
     pub fn new(bytes: Bytes) -> Self {
-        Self { bytes, left: MAX_LINE_BYTES }
+        Self { bytes, left: MAX_LINE_BYTES, empty_lines: EmptyLines::Undecided, is_line_begun: false }
+    }
+
+    /// The header has been read: are empty lines records from here on?
+    pub fn keep_empty_lines(&mut self, keep: bool) {
+        self.empty_lines = if keep { EmptyLines::Kept } else { EmptyLines::Passed };
     }
 
     /// A new record begins.
@@ -161,8 +177,33 @@ impl Read for BoundedRecords {
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let room = buffer.len().min(self.left);
-        let n_bytes = self.bytes.read(&mut buffer[..room])?;
+        let buffer = &mut buffer[..room];
+        let n_bytes = match self.empty_lines {
+            EmptyLines::Passed => self.bytes.read(buffer)?,
+            EmptyLines::Undecided | EmptyLines::Kept => self.read_within_line(buffer)?,
+        };
         self.left -= n_bytes;
+        Ok(n_bytes)
+    }
+}
+
+impl BoundedRecords {
+    /// Bytes up to the end of a line at most; those of an empty cell first if it is empty and kept.
+    fn read_within_line(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        const EMPTY_CELL: &[u8] = b"\"\"";
+
+        let ahead = self.bytes.fill_buf()?;
+        let is_empty = !self.is_line_begun && matches!(ahead.first(), Some(b'\n' | b'\r'));
+        if is_empty && matches!(self.empty_lines, EmptyLines::Kept) && buffer.len() >= EMPTY_CELL.len() {
+            buffer[..EMPTY_CELL.len()].copy_from_slice(EMPTY_CELL);
+            self.is_line_begun = true;
+            return Ok(EMPTY_CELL.len());
+        }
+        let end = ahead.iter().position(|byte| *byte == b'\n').map_or(ahead.len(), |end| end + 1);
+        let n_bytes = end.min(buffer.len());
+        buffer[..n_bytes].copy_from_slice(&ahead[..n_bytes]);
+        self.is_line_begun = ahead[..n_bytes].last() != Some(&b'\n');
+        self.bytes.consume(n_bytes);
         Ok(n_bytes)
     }
 }

@@ -19,8 +19,12 @@ impl CsvRows {
     pub(super) fn open(path: &Path, inputs: Inputs<'_>) -> Result<Self, Error> {
         let (bytes, progress) =
             decompressed(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
-        let (header, records) =
+        let (header, mut records) =
             CsvRecords::new(bytes).map_err(|cause| Error::Csv { path: path.to_owned(), line: 1, cause })?;
+        if header.len() == 1 {
+            // No comma could tell a row whose value is missing.
+            records.keep_empty_lines();
+        }
         let header: Vec<String> = header
             .iter()
             .map(|name| String::from_utf8_lossy(name).trim_start_matches('\u{feff}').to_owned())

@@ -52,6 +52,22 @@ fn every_number_comes_back_bit_for_bit() {
     assert_eq!(bits(&values), bits(&numbers));
 }
 
+#[test]
+fn an_empty_line_is_a_row_where_there_is_one_column() {
+    let rows = |content: &[u8]| bits(&read("rows.csv", content, Inputs::ByPosition(1)).expect("rows"));
+    let nan = f64::NAN;
+    assert_eq!(rows(b"x\n1\n\n2\n\n"), bits(&[1.0, nan, 2.0, nan]));
+    assert_eq!(rows(b"x\r\n\r\n\r\n1\r\n\r\n"), bits(&[nan, nan, 1.0, nan]));
+    assert_eq!(rows(b"\n\n\"x\"\n\n\"1\"\n \n\n2"), bits(&[nan, 1.0, nan, nan, 2.0]));
+    // More than are read at a time.
+    assert_eq!(rows(&[&b"x\n"[..], &[b'\n'; 20_000]].concat()).len(), 20_000);
+    let error = read("rows.csv", b"x\n\n\ny\n", Inputs::ByPosition(1)).expect_err("no number");
+    expect![[r#"rows.csv:4: x: "y" is no number"#]].assert_eq(&error);
+    // Where there are several, their commas are the row.
+    let values = read("rows.csv", b"a,b\n1,2\n\n,\n3,4\n", Inputs::ByName(&names())).expect("rows");
+    assert_eq!(bits(&values), bits(&[1.0, 2.0, nan, nan, 3.0, 4.0]));
+}
+
 fn refused(name: &str, content: &[u8], expected: Expect) {
     expected.assert_eq(&read(name, content, Inputs::ByName(&names())).expect_err("it is wrong"));
 }
