@@ -59,6 +59,8 @@ pub enum Error {
     NotLoaded { version: u32 },
     #[error("{alias} points to version {version}", alias = .alias.name())]
     InUse { alias: Alias, version: u32 },
+    #[error("a rollback of {alias} returns to version {version}", alias = .alias.name())]
+    KeptForRollback { alias: Alias, version: u32 },
     #[error("{alias} points to {}, not to {}", told(*.found), told(*.expected), alias = .alias.name())]
     Moved { alias: Alias, found: Option<u32>, expected: Option<u32> },
     #[error("{0}")]
@@ -107,12 +109,15 @@ impl Deployer {
         Ok(Incoming { deployer: self, upload, note, _uploading: uploading })
     }
 
-    /// Lets a version go that no alias points to.
+    /// Lets a version go that neither an alias nor a rollback needs.
     pub fn unload(&self, model: &str, version: u32, note: Note) -> Result<(), Error> {
         let _changing = self.lock();
         let entry = self.entry(model)?;
         if let Some(alias) = entry.rollout.aliases_of(version).next() {
             return Err(Error::InUse { alias, version });
+        }
+        if entry.rollout.previous == Some(version) {
+            return Err(Error::KeptForRollback { alias: Alias::Stable, version });
         }
         entry.get(version).ok_or(Error::NotLoaded { version })?;
         self.make(entry, Change::Unloaded { version }, note, None).map(drop)

@@ -44,7 +44,7 @@ enum Command {
     History(history::Args),
     /// Print how the version under `shadow` compares with the one that serves
     Shadow(shadow::Args),
-    /// Let a version go that no alias points to
+    /// Let a version go that no alias points to and no rollback returns to
     Unload(unload::Args),
 }
 

@@ -147,7 +147,7 @@ reasons! {
     ModelRuntimeMissing = "MODEL_RUNTIME_MISSING", FailedPrecondition;
     /// The version is there already, with other content.
     ModelVersionTaken = "MODEL_VERSION_TAKEN", AlreadyExists;
-    /// An alias points to the version.
+    /// An alias points to the version, or a rollback returns to it.
     ModelInUse = "MODEL_IN_USE", FailedPrecondition;
     /// No such alias, or it cannot point there, or its percentage is none.
     AliasInvalid = "ALIAS_INVALID", InvalidArgument;

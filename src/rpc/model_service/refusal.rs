@@ -12,7 +12,7 @@ impl From<deploy::Error> for Refusal {
             deploy::Error::Refused(refused) => (reason_of(refused), ""),
             deploy::Error::UploadUnderWay => (Reason::UploadUnderWay, ""),
             deploy::Error::NotLoaded { .. } => (Reason::ModelUnknown, "version"),
-            deploy::Error::InUse { .. } => (Reason::ModelInUse, ""),
+            deploy::Error::InUse { .. } | deploy::Error::KeptForRollback { .. } => (Reason::ModelInUse, ""),
             deploy::Error::Moved { .. } => (Reason::AliasMoved, ""),
             deploy::Error::Alias(_) => (Reason::AliasInvalid, ""),
             deploy::Error::NoPrevious { .. } => (Reason::NoPreviousVersion, ""),

@@ -85,6 +85,10 @@ fn back(expected_version: Option<u32>) -> v1::RollbackRequest {
     v1::RollbackRequest { name: "buys".into(), expected_version, who: "bob".into(), why: "too many".into() }
 }
 
+fn unload(version: u32) -> v1::UnloadModelRequest {
+    v1::UnloadModelRequest { name: "buys".into(), version, who: "ada".into(), why: String::new() }
+}
+
 /// The version that scores the user.
 async fn version_for(server: &TestServer, id: &str) -> u32 {
     let request = v1::ScoreRequest { user: user(id), ..Default::default() };
@@ -339,12 +343,6 @@ async fn aliases_are_checked_and_used_versions_stay() {
     let got = got.into_inner().model.expect("there");
     assert_eq!((got.aliases, got.canary_percent), (vec!["canary".to_owned()], 30.0));
 
-    let unload = |version| v1::UnloadModelRequest {
-        name: "buys".into(),
-        version,
-        who: "ada".into(),
-        why: String::new(),
-    };
     let status = models.unload_model(unload(2)).await.expect_err("a canary");
     assert_eq!(failure(&status), (Code::FailedPrecondition, "MODEL_IN_USE".into()));
     models.set_alias(alias(v1::ModelAlias::Canary, 0)).await.expect("ended");
@@ -354,6 +352,22 @@ async fn aliases_are_checked_and_used_versions_stay() {
     // Its files stay: an alias brings it back.
     models.set_alias(expecting(1)).await.expect("set");
     assert_eq!(version_for(&server, "ada").await, 2);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_version_that_a_rollback_returns_to_is_not_let_go() {
+    let server = TestServer::start(&[]).await;
+    let (_elsewhere, artifact) = second();
+    load(&server, &artifact).await.expect("loaded");
+    let mut models = server.models();
+    models.set_alias(stable(2)).await.expect("set");
+    let status = models.unload_model(unload(1)).await.expect_err("it served before");
+    assert_eq!(failure(&status), (Code::FailedPrecondition, "MODEL_IN_USE".into()));
+    assert!(status.message().contains("a rollback of stable returns to version 1"), "{status:?}");
+    models.rollback(back(None)).await.expect("rolled back");
+    assert_eq!(version_for(&server, "ada").await, 1);
+    models.unload_model(unload(2)).await.expect("nothing returns to it");
     server.stop().await;
 }
 
