@@ -28,7 +28,7 @@ use crate::record::{CONTROL_SHARD, CommittedEnd, Control, VIRTUAL_SHARDS};
 use crate::registry::{self, Move, Refused, Registry, Rollout};
 use crate::rpc::{self, Services};
 use crate::shutdown::{Shutdown, Token};
-use crate::store::{self, Health, Recovery, Store};
+use crate::store::{self, Health, LogPosition, LogReader, Recovery, Store};
 use crate::web::{self, Probe};
 
 /// A running server.
@@ -111,11 +111,22 @@ struct Overview {
 }
 
 impl App {
-    /// Checks what the configuration names, without opening the store or a port.
+    /// Checks what the configuration names, and the versions of models that a
+    /// start would serve. Opens no port, and changes nothing: the log of a store
+    /// is read through, also while a server has it open.
     pub fn check(config: &Config) -> Result<(), Error> {
         let plan = Arc::new(load_definitions(config)?);
         rpc::Transport::build(config)?;
-        open_registry(config, &plan, &HashMap::new()).map(drop)
+        let directory = &config.store.directory;
+        let rollouts = if Store::is_in(directory) {
+            let log = LogReader::open(directory, LogPosition::START)
+                .map_err(|error| Error::Store { directory: directory.clone(), error })?;
+            pipeline::recorded_rollouts(&plan, log)
+                .map_err(|error| Error::Recovery { directory: directory.clone(), error })?
+        } else {
+            HashMap::new()
+        };
+        open_registry(config, &plan, &rollouts).map(drop)
     }
 
     /// Checks what the configuration names, opens the store, recovers and

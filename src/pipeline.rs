@@ -36,7 +36,7 @@ use crate::record::{CommittedEnd, VIRTUAL_SHARDS};
 use crate::store::{self, Store};
 
 pub use profiles::{Count, Profiles};
-pub use recovery::{Error as RecoveryError, Recovered, recover};
+pub use recovery::{Error as RecoveryError, Recovered, recorded_rollouts, recover};
 use router::Router;
 use shadow::Shadows;
 pub use shadow::{ShadowReport, Summary};

@@ -78,6 +78,11 @@ struct Threads {
 }
 
 impl Store {
+    /// Whether opening would find something in `directory`, rather than create it.
+    pub fn is_in(directory: &Path) -> bool {
+        [LOG_DIRECTORY, VIEWS_DIRECTORY].iter().any(|part| directory.join(part).exists())
+    }
+
     /// Opens the store in `directory`, or creates it.
     ///
     /// # Errors

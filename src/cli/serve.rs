@@ -21,7 +21,8 @@ pub struct Args {
     /// Print the defaults with a comment on every key, and end
     #[arg(long)]
     print_defaults: bool,
-    /// Check the configuration and the definitions, and end
+    /// Check the configuration, the definitions and the models that would serve, and end;
+    /// the log of a store is read for which these are, and nothing is changed
     #[arg(long)]
     check: bool,
     /// Drain when standard input ends: for a parent that may be killed
@@ -36,7 +37,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     let config = Config::load(args.config.as_deref(), &args.settings).map_err(usage)?;
     if args.check {
-        return App::check(&config).map_err(usage);
+        return App::check(&config).map_err(told);
     }
     telemetry::init(&config.log).map_err(usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -71,7 +72,11 @@ pub fn run(args: Args) -> Result<()> {
         draining.draining().await;
         app.stop().await
     });
-    outcome.map_err(|error: Error| if error.is_of_what_was_given() { usage(error) } else { error.into() })
+    outcome.map_err(told)
+}
+
+fn told(error: Error) -> anyhow::Error {
+    if error.is_of_what_was_given() { usage(error) } else { error.into() }
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

@@ -14,7 +14,7 @@ use crate::engine::profile::Profile;
 use crate::engine::time::Timestamp;
 use crate::record::{self, CONTROL_SHARD, Control, Record, VIRTUAL_SHARDS};
 use crate::registry::Rollout;
-use crate::store::{self, LogPosition, Recovery, View};
+use crate::store::{self, LogPosition, LogReader, Recovery, View};
 
 /// What recovery found, ready to be served.
 #[derive(Debug)]
@@ -169,6 +169,26 @@ pub fn recover(plan: &Arc<Plan>, recovery: &Recovery) -> Result<Recovered, Error
         cursors,
         rollouts,
     })
+}
+
+/// What the log records of the models, read through from its start.
+///
+/// # Errors
+/// As [`recover`], as far as it is about the log.
+pub fn recorded_rollouts(plan: &Plan, log: LogReader) -> Result<HashMap<String, Rollout>, Error> {
+    let mut rollouts: HashMap<String, Rollout> = HashMap::new();
+    for entry in log {
+        let (position, entry) = entry?;
+        if entry.virtual_shard != CONTROL_SHARD {
+            continue;
+        }
+        let record =
+            record::decode(plan, &entry.payload).map_err(|error| Error::Record { position, error })?;
+        if let Record::Control(Control::Moved(next)) = record {
+            rollouts.entry(next.model.clone()).or_default().fold(next);
+        }
+    }
+    Ok(rollouts)
 }
 
 fn take_in_stored(profiles: &Profiles, key: &[u8], record: &[u8]) -> Result<(UserId, Profile), Error> {

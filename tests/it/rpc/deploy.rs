@@ -1,10 +1,12 @@
 //! Models that are brought in and swapped while the server serves.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tipoff::app::App;
 use tipoff::proto::v1;
 use tipoff::proto::v1::load_model_request::Part;
 use tipoff::proto::v1::model_service_client::ModelServiceClient;
@@ -14,7 +16,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::failure;
-use crate::harness::{DEFINITIONS, TestServer, publish_model, publish_saying, user};
+use crate::harness::{DEFINITIONS, TestServer, config, publish_model, publish_saying, user};
 use crate::process::Process;
 
 /// Small, so that files come in several parts.
@@ -372,6 +374,23 @@ async fn the_version_that_a_rollback_returns_to_is_not_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_check_looks_at_what_a_start_would_serve_and_changes_nothing() {
+    let server = TestServer::start(&[]).await;
+    let (_elsewhere, artifact) = second();
+    load(&server, &artifact).await.expect("loaded");
+    server.models().set_alias(stable(2)).await.expect("set");
+    let config = config(server.directory.path(), &[]);
+    App::check(&config).expect("beside a server that runs");
+    let directory = server.stop().await;
+    // That version 1 would load does not help: 2 serves.
+    std::fs::write(directory.path().join("models/buys/2/forest.json"), "{}").expect("written");
+    let before = everything_in(directory.path());
+    let error = App::check(&config).expect_err("2 does not load").to_string();
+    assert!(error.contains("model buys version 2"), "{error}");
+    assert_eq!(everything_in(directory.path()), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_artifact_comes_in_at_a_time_and_one_that_breaks_off_leaves_nothing() {
     let server = TestServer::start(&[]).await;
     let (_elsewhere, artifact) = second();
@@ -435,6 +454,24 @@ async fn an_artifact_on_its_way_in_keeps_no_server_from_stopping() {
     // Far below the drain's deadline.
     assert_eq!(server.wait(Duration::from_secs(10)).code(), Some(0));
     assert_eq!(held(directory.path()), ["1"]);
+}
+
+/// The files below a directory: when they were written, and what is in them.
+fn everything_in(directory: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
+    let (mut files, mut directories) = (BTreeMap::new(), vec![directory.to_owned()]);
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                let written = path.metadata().and_then(|file| file.modified()).expect("a time");
+                let content = std::fs::read(&path).expect("read");
+                files.insert(path, (written, content));
+            }
+        }
+    }
+    files
 }
 
 async fn wait_for(is_so: impl Fn() -> bool) {
