@@ -3,7 +3,7 @@
 //! Built in the order of the data's way, stopped in the same order: first no
 //! calls, then no inputs, then no writes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::onnx::{self, Library, Networks, Places};
 use crate::pipeline::{self, Parts, Pipeline, PipelineHandle, Recovered};
 use crate::record::{CONTROL_SHARD, CommittedEnd, Control, VIRTUAL_SHARDS};
-use crate::registry::{self, Move, Refused, Registry, Rollout};
+use crate::registry::{self, Alias, Move, Refused, Registry, Rollout};
 use crate::rpc::{self, Services};
 use crate::shutdown::{Shutdown, Token};
 use crate::store::{self, Health, LogPosition, LogReader, Recovery, Store};
@@ -393,6 +393,7 @@ impl Probe for Overview {
                     name: entry.name.to_string(),
                     version: entry.stable().map(|stable| stable.model.version),
                     runtime: entry.stable().map(|stable| stable.model.scorer.runtime().to_owned()),
+                    aliases: aliases(&entry.rollout),
                     refused: entry.refused.iter().map(|refused| refused.reason.to_string()).collect(),
                 })
                 .collect(),
@@ -421,6 +422,16 @@ impl Probe for Overview {
             gauge.set(waiting as i64);
         }
     }
+}
+
+/// Where the aliases of a model point.
+fn aliases(rollout: &Rollout) -> BTreeMap<&'static str, web::AliasStatus> {
+    let status = |alias: Alias| {
+        let canary = rollout.canary.filter(|_| alias == Alias::Canary);
+        let percent = canary.map(|canary| canary.percent);
+        Some((alias.name(), web::AliasStatus { version: rollout.version_of(alias)?, percent }))
+    };
+    Alias::ALL.into_iter().filter_map(status).collect()
 }
 
 fn load_definitions(config: &Config) -> Result<Plan, Error> {

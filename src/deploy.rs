@@ -82,7 +82,7 @@ impl Deployer {
         metrics: Arc<Metrics>,
         max_bytes: u64,
     ) -> Self {
-        registry.list().iter().for_each(|entry| show(&metrics, None, entry));
+        registry.list().iter().for_each(|entry| show(&metrics, Shown::default(), entry));
         Self {
             registry,
             control,
@@ -130,7 +130,7 @@ impl Deployer {
         let entry = self.entry(model)?;
         let (rollout, loaded) = (entry.rollout.clone(), entry.loaded.iter());
         let versions: Vec<u32> = loaded.map(|loaded| loaded.model.version).collect();
-        drop(entry); // As in `make`.
+        drop(entry); // As in `apply`.
         let unused: Vec<u32> = versions.iter().copied().filter(|version| !rollout.needs(*version)).collect();
         let in_use =
             versions.iter().find_map(|&version| Some((rollout.aliases_of(version).next()?, version)));
@@ -247,14 +247,20 @@ impl Deployer {
     /// Logs a change of what `entry` says, and makes it.
     fn make(&self, entry: Entry, change: Change, note: Note, brought: Option<Loaded>) -> Result<Move, Error> {
         let next = self.record(&entry, change, note)?;
-        let before = entry.stable().map(|stable| stable.model.version);
+        self.apply(entry, next.clone(), brought);
+        Ok(next)
+    }
+
+    /// Makes a logged move of what `entry` says.
+    fn apply(&self, entry: Entry, next: Move, brought: Option<Loaded>) {
+        let before = shown(&entry);
         // It holds the versions of before, and what is let go is waited for.
         drop(entry);
-        self.registry.apply(next.clone(), brought);
-        if let Some(changed) = self.registry.get(&next.model) {
+        let model = next.model.clone();
+        self.registry.apply(next, brought);
+        if let Some(changed) = self.registry.get(&model) {
             show(&self.metrics, before, &changed);
         }
-        Ok(next)
     }
 
     fn record(&self, entry: &Entry, change: Change, note: Note) -> Result<Move, Error> {
@@ -293,16 +299,22 @@ impl Incoming<'_> {
         // Logged before it is there: a model that nothing was decided on would
         // serve its newest version after a restart.
         let next = deployer.record(&entry, Change::Loaded { version }, note)?;
-        drop(entry); // As in `make`.
         let published = verified.publish();
-        deployer.registry.apply(next, published.as_ref().ok().cloned());
+        deployer.apply(entry, next, published.as_ref().ok().cloned());
         Ok(published?)
     }
 }
 
-/// Shows which version serves, in place of the one before.
-fn show(metrics: &Metrics, before: Option<u32>, entry: &Entry) {
-    if let Some(stable) = entry.stable() {
-        metrics.models.serving(&entry.name, before, stable.model.version);
+/// By [`Alias`], the version in memory that it points to.
+type Shown = [Option<u32>; Alias::ALL.len()];
+
+fn shown(entry: &Entry) -> Shown {
+    Alias::ALL.map(|alias| Some(entry.under(alias)?.model.version))
+}
+
+/// Shows which versions are under the aliases, in place of those before.
+fn show(metrics: &Metrics, before: Shown, entry: &Entry) {
+    for ((alias, before), version) in Alias::ALL.into_iter().zip(before).zip(shown(entry)) {
+        metrics.models.show(&entry.name, alias, before, version);
     }
 }

@@ -109,7 +109,12 @@ impl Source<'_> {
 impl Entry {
     /// The version served under `stable`; none if there is none that is valid.
     pub fn stable(&self) -> Option<&Loaded> {
-        self.get(self.rollout.stable?)
+        self.under(Alias::Stable)
+    }
+
+    /// The version in memory that the alias points to.
+    pub fn under(&self, alias: Alias) -> Option<&Loaded> {
+        self.get(self.rollout.version_of(alias)?)
     }
 
     /// A version in memory.

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -78,8 +79,18 @@ pub struct ModelStatus {
     pub version: Option<u32>,
     /// What runs it.
     pub runtime: Option<String>,
+    /// What the aliases point to, of those that point somewhere: `stable`, `canary` and `shadow`.
+    pub aliases: BTreeMap<&'static str, AliasStatus>,
     /// Versions that do not serve, and why.
     pub refused: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct AliasStatus {
+    pub version: u32,
+    /// Of the users whom a canary serves; others have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<f64>,
 }
 
 /// The library that runs networks; null as long as no model has needed it.

@@ -4,6 +4,7 @@ use prometheus::{Histogram, IntCounter, IntGaugeVec, Result};
 
 use super::register::Register;
 use crate::engine::plan::Plan;
+use crate::registry::Alias;
 
 /// Metrics of the models.
 #[derive(Debug)]
@@ -44,16 +45,22 @@ impl Models {
                 "tipoff_score_query_seconds",
                 "Time to answer one user's scores, reading the features included.",
             )?,
-            info: register.gauges("tipoff_model_info", "The serving artifacts.", &["model", "version"])?,
+            info: register.gauges(
+                "tipoff_model_info",
+                "The versions in memory that an alias points to, by model, alias and version.",
+                &["model", "alias", "version"],
+            )?,
         })
     }
 
-    /// Shows the version that serves `model`, in place of the one before.
-    pub fn serving(&self, model: &str, before: Option<u32>, version: u32) {
+    /// Shows the version under an alias of `model`, in place of the one before.
+    pub fn show(&self, model: &str, alias: Alias, before: Option<u32>, version: Option<u32>) {
         if let Some(before) = before {
             // It may not have been shown; then there is nothing to remove.
-            let _ = self.info.remove_label_values(&[model, &before.to_string()]);
+            let _ = self.info.remove_label_values(&[model, alias.name(), &before.to_string()]);
         }
-        self.info.with_label_values(&[model, &version.to_string()]).set(1);
+        if let Some(version) = version {
+            self.info.with_label_values(&[model, alias.name(), &version.to_string()]).set(1);
+        }
     }
 }

@@ -6,6 +6,7 @@ use crate::engine::plan::{
     EXACT_ROWS, EventSelector, ModelPlan, Names, OnRepeat, SessionPlan, TimeBounds, TriggerKind, TriggerPlan,
 };
 use crate::engine::time::Millis;
+use crate::registry::Alias;
 use crate::rpc::reason::Reason;
 
 /// A plan with one model and one trigger.
@@ -72,7 +73,7 @@ fn samples(metrics: &Metrics, name: &str) -> Vec<String> {
 #[test]
 fn every_metric_keeps_to_the_naming_rules() {
     let metrics = metrics();
-    metrics.models.serving("purchase_24h", None, 1);
+    metrics.models.show("purchase_24h", Alias::Stable, None, Some(1));
     for family in metrics.registry.gather() {
         let name = family.name();
         assert!(name.starts_with("tipoff_"), "{name}");
@@ -130,12 +131,15 @@ fn trigger_actions_are_counted_where_they_belong() {
 }
 
 #[test]
-fn the_serving_version_replaces_the_one_before() {
+fn the_version_under_an_alias_replaces_the_one_before() {
     let metrics = metrics();
-    metrics.models.serving("purchase_24h", None, 1);
-    metrics.models.serving("purchase_24h", Some(1), 2);
+    let show = |alias, before, version| metrics.models.show("purchase_24h", alias, before, version);
+    show(Alias::Stable, None, Some(1));
+    show(Alias::Canary, None, Some(2));
+    show(Alias::Stable, Some(1), Some(2));
+    show(Alias::Canary, Some(2), None);
     let info = samples(&metrics, "tipoff_model_info");
-    assert_eq!(info, ["tipoff_model_info{model=\"purchase_24h\",version=\"2\"} 1"]);
+    assert_eq!(info, [r#"tipoff_model_info{alias="stable",model="purchase_24h",version="2"} 1"#]);
 }
 
 #[test]

@@ -37,6 +37,7 @@ impl Probe for Fixture {
                 name: "purchase".into(),
                 version: None,
                 runtime: None,
+                aliases: BTreeMap::new(),
                 refused: Vec::new(),
             }],
             listen: ListenStatus {

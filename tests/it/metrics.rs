@@ -90,7 +90,7 @@ async fn the_counters_tell_what_was_sent() {
         (r#"tipoff_firings_total{trigger="cart_abandoned"}"#, 0.0),
         (r#"tipoff_suppressions_total{gate="when",trigger="gated"}"#, 1.0),
         ("tipoff_armings_refused_total", 0.0),
-        (r#"tipoff_model_info{model="buys",version="1"}"#, 1.0),
+        (r#"tipoff_model_info{alias="stable",model="buys",version="1"}"#, 1.0),
         (r#"tipoff_clock_mode{mode="replay"}"#, 1.0),
         (r#"tipoff_clock_mode{mode="wall"}"#, 0.0),
         ("tipoff_clock_timestamp_seconds", 1_000_004.0),

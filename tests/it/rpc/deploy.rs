@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tipoff::app::App;
 use tipoff::proto::v1;
@@ -17,6 +17,8 @@ use tonic::{Code, Status};
 
 use super::failure;
 use crate::harness::{DEFINITIONS, TestServer, config, publish_model, publish_saying, user};
+use crate::http;
+use crate::metrics::{sample, scrape};
 use crate::process::Process;
 
 /// Small, so that files come in several parts.
@@ -370,6 +372,50 @@ async fn the_version_that_a_rollback_returns_to_is_not_let_go() {
     models.rollback(back(None)).await.expect("rolled back");
     assert_eq!(version_for(&server, "ada").await, 1);
     models.unload_model(unload(2)).await.expect("nothing returns to it");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_and_status_tell_what_each_alias_points_to() {
+    let server = TestServer::start(&[]).await;
+    for _ in 0..2 {
+        publish_model(server.directory.path());
+    }
+    let info = || -> Vec<String> {
+        let page = scrape(server.app().http());
+        let lines = page.lines().filter_map(|line| line.strip_prefix("tipoff_model_info{"));
+        lines.map(str::to_owned).collect()
+    };
+    let status = || -> Value {
+        let (_, body) = http::get(server.app().http(), "/status").expect("it answers");
+        let status: Value = serde_json::from_str(&body).expect("JSON");
+        let models = status["models"].as_array().expect("a list");
+        models.iter().find(|model| model["name"] == "buys").expect("defined")["aliases"].clone()
+    };
+    assert_eq!(info(), [r#"alias="stable",model="buys",version="1"} 1"#]);
+    assert_eq!(status(), json!({"stable": {"version": 1}}));
+
+    let mut models = server.models();
+    let canary = v1::SetAliasRequest { percent: Some(5.0), ..alias(v1::ModelAlias::Canary, 2) };
+    models.set_alias(canary).await.expect("set");
+    models.set_alias(alias(v1::ModelAlias::Shadow, 3)).await.expect("set");
+    let expected = [
+        r#"alias="canary",model="buys",version="2"} 1"#,
+        r#"alias="shadow",model="buys",version="3"} 1"#,
+        r#"alias="stable",model="buys",version="1"} 1"#,
+    ];
+    assert_eq!(info(), expected);
+    let expected = json!({
+        "stable": {"version": 1}, "canary": {"version": 2, "percent": 5.0}, "shadow": {"version": 3},
+    });
+    assert_eq!(status(), expected);
+    let server = TestServer::start_in(server.stop().await, &[]).await;
+    server.models().set_alias(stable(2)).await.expect("and the canary ends");
+    let page = scrape(server.app().http());
+    let n_shown = page.lines().filter(|line| line.starts_with("tipoff_model_info{")).count();
+    assert_eq!(sample(&page, r#"tipoff_model_info{alias="stable",model="buys",version="2"}"#), 1.0);
+    assert_eq!(sample(&page, r#"tipoff_model_info{alias="shadow",model="buys",version="3"}"#), 1.0);
+    assert_eq!(n_shown, 2, "{page}");
     server.stop().await;
 }
 
