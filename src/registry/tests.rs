@@ -300,6 +300,40 @@ fn versions_that_nothing_needs_are_let_go_but_for_the_latest() {
     assert_eq!(registry.models().get(0).expect("served").version, 1);
 }
 
+/// As a trainer does in the same folder: who makes a version's directory has it.
+#[test]
+fn a_version_is_of_one_alone_of_those_who_publish_at_once() {
+    let elsewhere = tempfile::tempdir().expect("folder");
+    let artifact = publish_good(elsewhere.path(), 0.0).dir;
+    for round in 0..50 {
+        let models = tempfile::tempdir().expect("folder");
+        let (registry, _) = Registry::open(models.path(), plan(), Networks::default());
+        let mut upload = registry.begin_upload("buy", Some(1), 1 << 20).expect("it is awaited");
+        for entry in fs::read_dir(&artifact).expect("folder") {
+            let entry = entry.expect("an entry");
+            let content = fs::read(entry.path()).expect("file");
+            upload.write(&entry.file_name().to_string_lossy(), &content).expect("within limits");
+        }
+        let verified = registry.verify(upload).expect("a good artifact");
+        let there = models.path().join("buy/1");
+        let (claimed, published) = thread::scope(|scope| {
+            let claim = scope.spawn(|| {
+                thread::sleep(Duration::from_micros(20 * round));
+                fs::create_dir(&there)
+            });
+            let published = verified.publish().map(|published| published.model.version);
+            (claim.join().expect("no panic"), published)
+        });
+        match (claimed, published) {
+            (Ok(()), Err(Error::VersionTaken { version: 1 })) => {
+                assert_eq!(fs::read_dir(&there).expect("folder").count(), 0);
+            }
+            (Err(_), Ok(_)) => assert!(there.join(Manifest::FILE).exists()),
+            both => panic!("round {round}: {both:?}"),
+        }
+    }
+}
+
 #[test]
 fn what_does_not_verify_is_not_published() {
     let models = tempfile::tempdir().expect("folder");

@@ -161,14 +161,22 @@ impl Verified {
         let Self { loaded, staged } = self;
         let Some(mut staged) = staged else { return Ok(loaded) };
         let version = loaded.model.version;
-        let there = staged.model.join(version.to_string());
-        if there.exists() {
-            return Err(Error::VersionTaken { version });
-        }
         let manifest = Error::io(Manifest::FILE);
         fs::rename(staged.dir.join(DRAFT), staged.dir.join(Manifest::FILE)).map_err(manifest)?;
         sync_dir(&staged.dir)?;
-        fs::rename(&staged.dir, &there).map_err(Error::io(&there.display().to_string()))?;
+        let there = staged.model.join(version.to_string());
+        let io = |error| Error::Io { file: there.display().to_string(), error };
+        // Claimed first, as those do who write into this folder beside the server: the rename
+        // would take an empty directory from one who is about to fill it.
+        fs::create_dir(&there).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Error::VersionTaken { version },
+            _ => io(error),
+        })?;
+        if let Err(error) = fs::rename(&staged.dir, &there) {
+            // Ours, and empty; if it stays, it is no version, and costs a number.
+            let _ = fs::remove_dir(&there);
+            return Err(io(error));
+        }
         staged.is_published = true;
         sync_dir(&staged.model)?;
         Ok(loaded)
