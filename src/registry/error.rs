@@ -25,6 +25,8 @@ pub enum Error {
     VersionTaken { version: u32 },
     #[error("{file:?} is sent twice, or its parts are not together")]
     SentTwice { file: String },
+    #[error("empty, and {file:?} has begun")]
+    EmptyPart { file: String },
     #[error("{file} was not sent, but the manifest lists it")]
     NotSent { file: String },
     #[error("more than {max} files", max = super::load::MAX_FILES)]

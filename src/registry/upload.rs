@@ -72,7 +72,7 @@ impl Upload {
     /// Appends to a file. Files come one after another.
     ///
     /// # Errors
-    /// The name is no plain file name, or a limit is passed.
+    /// The name is no plain file name, or a limit is passed, or nothing is appended.
     pub fn write(&mut self, file: &str, data: &[u8]) -> Result<(), Error> {
         let stored = if file == Manifest::FILE { DRAFT } else { file };
         if self.open.as_ref().is_none_or(|(open, ..)| open != stored) {
@@ -87,6 +87,9 @@ impl Upload {
             }
             let created = File::create_new(self.staged.dir.join(stored)).map_err(Error::io(file))?;
             self.open = Some((stored.to_owned(), created, 0));
+        } else if data.is_empty() {
+            // Any number of them would keep others from sending, and get nowhere.
+            return Err(Error::EmptyPart { file: file.to_owned() });
         }
         self.n_bytes = self.n_bytes.saturating_add(data.len() as u64);
         if self.n_bytes > self.max_bytes {

@@ -127,7 +127,7 @@ reasons! {
     NotScorable = "NOT_SCORABLE", FailedPrecondition;
     /// An artifact's file has a name that is no plain file name.
     FileNameInvalid = "FILE_NAME_INVALID", InvalidArgument;
-    /// An upload does not begin with what is sent, or does so twice, or has a file twice.
+    /// An upload does not begin with what is sent, or does so twice, or has a file twice or an empty part of one.
     UploadInvalid = "UPLOAD_INVALID", InvalidArgument;
     /// An artifact, a file of it or their number is larger than permitted.
     ModelTooLarge = "MODEL_TOO_LARGE", ResourceExhausted;

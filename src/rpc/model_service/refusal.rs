@@ -9,7 +9,7 @@ use crate::rpc::reason::Reason;
 impl From<deploy::Error> for Refusal {
     fn from(error: deploy::Error) -> Self {
         let (reason, field) = match &error {
-            deploy::Error::Refused(refused) => (reason_of(refused), ""),
+            deploy::Error::Refused(refused) => (reason_of(refused), field_of(refused)),
             deploy::Error::UploadUnderWay => (Reason::UploadUnderWay, ""),
             deploy::Error::NotLoaded { .. } => (Reason::ModelUnknown, "version"),
             deploy::Error::InUse { .. } | deploy::Error::KeptForRollback { .. } => (Reason::ModelInUse, ""),
@@ -32,7 +32,7 @@ fn reason_of(error: &registry::Error) -> Reason {
         | Error::NotAVersion { .. } => Reason::ModelUnknown,
         Error::UnknownVersion { .. } => Reason::ModelUnknown,
         Error::VersionTaken { .. } => Reason::ModelVersionTaken,
-        Error::SentTwice { .. } => Reason::UploadInvalid,
+        Error::SentTwice { .. } | Error::EmptyPart { .. } => Reason::UploadInvalid,
         Error::TooManyFiles
         | Error::TooManyVersions
         | Error::ArtifactTooLarge { .. }
@@ -58,5 +58,13 @@ fn reason_of(error: &registry::Error) -> Reason {
         ) => Reason::ModelRuntimeMissing,
         // What is left is about the content of the manifest and the model file.
         _ => Reason::ModelMalformed,
+    }
+}
+
+/// The field at fault; empty if it is not one alone.
+fn field_of(error: &registry::Error) -> &'static str {
+    match error {
+        registry::Error::EmptyPart { .. } => "chunk.data",
+        _ => "",
     }
 }

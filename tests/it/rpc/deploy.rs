@@ -458,6 +458,26 @@ async fn one_artifact_comes_in_at_a_time_and_one_that_breaks_off_leaves_nothing(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_may_be_empty_but_no_later_part_of_it() {
+    let server = TestServer::start(&[]).await;
+    let (_elsewhere, artifact) = second();
+    std::fs::write(artifact.join("notes.txt"), "").expect("written");
+    let manifest = artifact.join("manifest.json");
+    let content = std::fs::read(&manifest).expect("read");
+    let mut json: Value = serde_json::from_slice(&content).expect("JSON");
+    json["files"]["notes.txt"] =
+        serde_json::to_value(tipoff::registry::FileSum::of(b"")).expect("it serialises");
+    std::fs::write(manifest, json.to_string()).expect("written");
+    let all = [vec![header(2)], parts(&artifact), vec![chunk("notes.txt", b"")]].concat();
+    let again = [all.clone(), vec![chunk("notes.txt", b"")]].concat();
+    let status = send(&server, again).await.expect_err("it gets nowhere");
+    assert_eq!(failure(&status), (Code::InvalidArgument, "UPLOAD_INVALID".into()));
+    assert!(status.message().starts_with("chunk.data: "), "{status:?}");
+    send(&server, all).await.expect("loaded");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_killed_while_an_artifact_comes_in_has_nothing_of_it() {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join("definitions.toml"), DEFINITIONS).expect("written");
