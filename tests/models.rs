@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tipoff::engine::forest::{Path as Instructions, RankedForest};
+use tipoff::engine::forest::{Path as Instructions, Precision, RankedForest, SumOrder};
 use tipoff::engine::model::Scorer;
 use tipoff::model_file::{self, Error, TreeModel};
 
@@ -140,10 +140,23 @@ fn check(model: &TreeModel, folder: &Path, case: &CaseForm, mut report: impl FnM
         .iter()
         .map(|&path| (path, RankedForest::new(model.forest.clone()).with_path(path)))
         .collect();
+    let in_parts = model.forest.clone().with_order(SumOrder::InParts).ok().map(RankedForest::new);
+    let within = match model.forest.frame().arithmetic.sums {
+        Precision::Double => 1e-12,
+        Precision::Single => 1e-5,
+    };
     for (index, (row, expected)) in inputs.rows.iter().zip(&expected.rows).enumerate() {
         let (expected_raw, expected_outputs) = expected.split_at(n_outputs);
         let mut raw = vec![0.0; n_outputs];
         model.forest.score(row, &mut raw);
+        if let Some(in_parts) = &in_parts {
+            let mut summed = [f64::NAN];
+            in_parts.score(row, &mut summed);
+            let is_close = (summed[0] - raw[0]).abs() <= within * raw[0].abs().max(1.0);
+            if !is_close && summed[0].to_bits() != raw[0].to_bits() {
+                report(format!("row {index}: {summed:?} in parts, not {raw:?}"));
+            }
+        }
         for (engine, forest) in &engines {
             let mut of_engine = vec![f64::NAN; n_outputs];
             forest.score(row, &mut of_engine);

@@ -26,7 +26,8 @@ use check::Checked;
 /// or give anything but a finite value.
 ///
 /// A raw output is `base + tree 0 + tree 1 + …` over its own trees, added in
-/// this order; or, if it is their mean, `base + (tree 0 + tree 1 + …) / n`.
+/// this order, unless [`SumOrder`] says otherwise; or, if it is their mean,
+/// `base + (tree 0 + tree 1 + …) / n`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forest {
     frame: Frame,
@@ -55,6 +56,30 @@ pub struct Arithmetic {
     pub sums: Precision,
     /// Whether an output is the mean of its trees: random forests.
     pub mean: bool,
+    pub order: SumOrder,
+}
+
+/// In which order leaves are added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SumOrder {
+    /// One after the other, as trainers do: to the last bit what they give.
+    #[default]
+    OfTrees,
+    /// The leaf of tree `n` to the part `n % 8`, all in `f64`; then the parts
+    /// ([`in_parts`]), and what they make to the base. No addition waits for seven of eight
+    /// others. Only for a forest of one output.
+    InParts,
+}
+
+/// See [`SumOrder::InParts`].
+pub const N_PARTS: usize = 8;
+
+/// Into which leaves are added: see [`SumOrder::InParts`].
+pub type Parts = [f64; N_PARTS];
+
+/// The sum of the parts, by halves.
+pub fn in_parts([a, b, c, d, e, f, g, h]: Parts) -> f64 {
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,12 +201,24 @@ impl Forest {
         let Frame { base, arithmetic, .. } = &self.frame;
         let sums = arithmetic.sums;
         let trees = self.trees.iter().filter(|tree| tree.output as usize == output);
+        let n_trees = trees.clone().count().max(1) as f64;
+        if arithmetic.order == SumOrder::InParts {
+            let mut parts = Parts::default();
+            trees.zip((0..N_PARTS).cycle()).for_each(|(tree, part)| parts[part] += tree.leaf(rounded).value);
+            let sum = in_parts(parts);
+            return sums.round(base[output] + if arithmetic.mean { sum / n_trees } else { sum });
+        }
         let add = |sum, tree: &Tree| sums.round(sum + tree.leaf(rounded).value);
         if arithmetic.mean {
-            let n = trees.clone().count().max(1) as f64;
-            return sums.round(base[output] + sums.round(trees.fold(0.0, add) / n));
+            return sums.round(base[output] + sums.round(trees.fold(0.0, add) / n_trees));
         }
         trees.fold(base[output], add)
+    }
+
+    /// The same trees, whose leaves are added in another order.
+    pub fn with_order(mut self, order: SumOrder) -> Result<Self, Error> {
+        self.frame.arithmetic.order = order;
+        Self::new(self.frame, self.trees)
     }
 
     /// The same trees with each node's cover the number of `rows` (each of

@@ -113,7 +113,7 @@ pub fn read(content: &[u8]) -> Result<TreeModel, Error> {
     let base = vec![0.0; n_outputs];
     let objective = objective::name(&form.model_info)?;
     let link = objective::link(&objective, n_outputs)?;
-    let arithmetic = Arithmetic { inputs: Precision::Single, sums: Precision::Double, mean: false };
+    let arithmetic = Arithmetic { inputs: Precision::Single, ..Arithmetic::default() };
     let forest = Forest::new(Frame { n_inputs, base, arithmetic }, trees)
         .map_err(|source| Error::Forest { format: FORMAT, source })?;
     Ok(TreeModel { format: FORMAT, objective, forest, link, input_names })

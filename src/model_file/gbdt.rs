@@ -82,7 +82,8 @@ pub fn read(content: &[u8]) -> Result<TreeModel, Error> {
         }
         of_forest.push(tree_of(index, &tree.tree.tree, conf.shrinkage)?);
     }
-    let arithmetic = Arithmetic { inputs: Precision::Single, sums: Precision::Single, mean: false };
+    let arithmetic =
+        Arithmetic { inputs: Precision::Single, sums: Precision::Single, ..Arithmetic::default() };
     let frame = Frame { n_inputs: conf.feature_size, base: vec![f64::from(bias)], arithmetic };
     let forest = Forest::new(frame, of_forest).map_err(|source| Error::Forest { format: FORMAT, source })?;
     Ok(TreeModel { format: FORMAT, objective: conf.loss, forest, link, input_names: None })

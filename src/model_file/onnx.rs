@@ -47,7 +47,8 @@ pub fn read(content: &[u8]) -> Result<TreeModel, Error> {
     };
     let Ensemble { mean, .. } = ensemble;
     let Outputs { trees, base, link } = outputs::of(ensemble)?;
-    let arithmetic = Arithmetic { inputs: graph.inputs.compared(), sums: graph.inputs.sums(), mean };
+    let (inputs, sums) = (graph.inputs.compared(), graph.inputs.sums());
+    let arithmetic = Arithmetic { inputs, sums, mean, ..Arithmetic::default() };
     let forest = Forest::new(Frame { n_inputs, base, arithmetic }, trees)
         .map_err(|source| Error::Forest { format: FORMAT, source })?;
     let objective = graph.operator.name().to_owned();

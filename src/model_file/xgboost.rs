@@ -77,7 +77,8 @@ fn model_of(format: Format, model: ModelForm) -> Result<TreeModel, Error> {
         let weight = weights.as_ref().map_or(1.0, |weights| weights[index]);
         trees.push(Tree { output, nodes: reader.nodes(index, tree, weight)? });
     }
-    let arithmetic = Arithmetic { inputs: Precision::Single, sums: Precision::Single, mean: false };
+    let arithmetic =
+        Arithmetic { inputs: Precision::Single, sums: Precision::Single, ..Arithmetic::default() };
     let forest = Forest::new(Frame { n_inputs, base, arithmetic }, trees)
         .map_err(|source| Error::Forest { format, source })?;
     Ok(TreeModel { format, objective: objective.name, forest, link, input_names })

@@ -153,8 +153,9 @@ pub fn read(content: &[u8]) -> Result<Forest, Error> {
         });
         trees.push(Tree { output: tree.output, nodes: nodes.collect::<Result<_, _>>()? });
     }
-    let arithmetic =
-        Arithmetic { inputs: form.inputs.precision(), sums: form.sums.precision(), mean: form.mean };
+    let (inputs, sums, mean) = (form.inputs.precision(), form.sums.precision(), form.mean);
+    // How it is added is the manifest's.
+    let arithmetic = Arithmetic { inputs, sums, mean, ..Arithmetic::default() };
     let base = match form.base {
         BaseForm::One(base) => vec![base],
         BaseForm::Several(base) => base,

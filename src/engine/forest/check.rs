@@ -1,6 +1,6 @@
 //! What a forest must be before it is walked.
 
-use super::{Condition, Forest, Frame, Node, Split, Tree};
+use super::{Condition, Forest, Frame, Node, Split, SumOrder, Tree};
 
 /// Why trees are refused; trees and nodes are counted from 0.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -9,6 +9,8 @@ pub enum Error {
     TooManyInputs { n_inputs: usize },
     #[error("{n_outputs} outputs, of 1 to {max}", max = Forest::MAX_OUTPUTS)]
     BadNumberOfOutputs { n_outputs: usize },
+    #[error("leaves are added in parts only if there is one output, and there are {n_outputs}")]
+    PartsOfSeveral { n_outputs: usize },
     #[error("{n_trees} trees, of at most {max}", max = Forest::MAX_TREES)]
     TooManyTrees { n_trees: usize },
     #[error("more than {max} nodes, at tree {tree}", max = Forest::MAX_NODES)]
@@ -63,6 +65,9 @@ pub(super) fn check(frame: &Frame, trees: &[Tree]) -> Result<Checked, Error> {
     }
     if n_outputs == 0 || n_outputs > Forest::MAX_OUTPUTS {
         return Err(Error::BadNumberOfOutputs { n_outputs });
+    }
+    if frame.arithmetic.order == SumOrder::InParts && n_outputs != 1 {
+        return Err(Error::PartsOfSeveral { n_outputs });
     }
     if n_trees > Forest::MAX_TREES {
         return Err(Error::TooManyTrees { n_trees });

@@ -46,6 +46,7 @@ fn arithmetic() -> impl Strategy<Value = Arithmetic> {
         inputs,
         sums,
         mean,
+        ..Arithmetic::default()
     })
 }
 

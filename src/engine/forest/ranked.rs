@@ -26,7 +26,7 @@ mod wide;
 
 use std::fmt;
 
-use super::Forest;
+use super::{Forest, SumOrder};
 use crate::engine::explain;
 use crate::engine::model::{self, Scorer};
 use batch::{Batch, MIN_ROWS, RowsAndRaw};
@@ -64,7 +64,7 @@ pub enum Misfit {
     Tests,
     #[error("a tree has more nodes than their distances can say")]
     Distance,
-    #[error("a tree has more leaves than what tests leave of two bytes can number")]
+    #[error("a tree has more leaves than fifteen bits can number")]
     Leaves,
 }
 
@@ -170,20 +170,19 @@ impl Scorer for RankedForest {
         let Some(form) = self.form.as_ref().filter(|_| self.path != Path::Reference) else {
             return self.forest.score(row, raw);
         };
-        let sums = &self.sums;
-        sums.begin(raw);
+        let mut sum = self.sums.row(raw);
         match (form, self.path) {
             #[cfg(target_arch = "x86_64")]
-            (Form::Bytes(layout, _), Path::Avx512) => avx512::add_leaves(layout, sums, row, raw),
+            (Form::Bytes(layout, _), Path::Avx512) => avx512::add_leaves(layout, row, &mut sum),
             #[cfg(target_arch = "x86_64")]
-            (Form::Bytes(layout, _), Path::Avx2) => avx2::add_leaves(layout, sums, row, raw),
-            (Form::Bytes(layout, _), _) => walk::add_leaves(layout, sums, row, raw),
+            (Form::Bytes(layout, _), Path::Avx2) => avx2::add_leaves(layout, row, &mut sum),
+            (Form::Bytes(layout, _), _) => walk::add_leaves(layout, row, &mut sum),
             // Longer vectors are no faster here.
             #[cfg(target_arch = "x86_64")]
-            (Form::Bits(wide), Path::Avx2 | Path::Avx512) => avx2::add_wide_leaves(wide, sums, row, raw),
-            (Form::Bits(wide), _) => wide::add_leaves(wide, sums, row, raw),
+            (Form::Bits(wide), Path::Avx2 | Path::Avx512) => avx2::add_wide_leaves(wide, row, &mut sum),
+            (Form::Bits(wide), _) => wide::add_leaves(wide, row, &mut sum),
         }
-        sums.end(raw);
+        sum.end();
     }
 
     fn score_batch(&self, rows: &[f64], n: usize, raw: &mut [f64]) {
@@ -204,13 +203,14 @@ impl Scorer for RankedForest {
     }
 
     fn engine(&self) -> String {
-        let path = self.path;
+        let (path, order) = (self.path, self.forest.frame().arithmetic.order);
+        let in_parts = if order == SumOrder::InParts { " in parts" } else { "" };
         match (&self.form, self.misfit) {
-            (Some(_), _) if path == Path::Reference => path.to_string(),
-            (Some(form), None) => format!("{} {path}", form.name()),
-            (Some(form), Some(misfit)) => format!("{} {path}, as {misfit}", form.name()),
-            (None, Some(misfit)) => format!("{path}, as {misfit}"),
-            (None, None) => path.to_string(),
+            (Some(_), _) if path == Path::Reference => format!("{path}{in_parts}"),
+            (Some(form), None) => format!("{} {path}{in_parts}", form.name()),
+            (Some(form), Some(misfit)) => format!("{} {path}{in_parts}, as {misfit}", form.name()),
+            (None, Some(misfit)) => format!("{path}{in_parts}, as {misfit}"),
+            (None, None) => format!("{path}{in_parts}"),
         }
     }
 
@@ -224,7 +224,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::forest::{Condition, Frame, Leaf, Node, Ranges, Side, Split, Tree, random};
+    use crate::engine::forest::{Condition, Frame, Leaf, Node, Ranges, Side, Split, SumOrder, Tree, random};
 
     fn stump(input: u32, condition: Condition, missing: Side, value: f64) -> Tree {
         let leaf = |value| Node::Leaf(Leaf { value, cover: 0.0 });
@@ -233,11 +233,19 @@ mod tests {
         Tree::of(vec![Node::Split(split), leaf(value), leaf(-value)])
     }
 
-    /// Every form on every path against the reference.
+    /// Every form on every path against the reference, leaves added in every order.
     fn agrees(forest: &Forest, rows: &[Vec<f64>]) -> Result<(), TestCaseError> {
+        agrees_in_order(forest, rows)?;
+        match forest.clone().with_order(SumOrder::InParts) {
+            Ok(in_parts) => agrees_in_order(&in_parts, rows),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn agrees_in_order(forest: &Forest, rows: &[Vec<f64>]) -> Result<(), TestCaseError> {
         let wide = Wide::of(forest).expect("few tests");
         agrees_in(forest, Form::Bits(wide), rows)?;
-        for first_round in [None, Some(1), Some(2), Some(3)] {
+        for first_round in [None, Some(0), Some(1), Some(2), Some(3)] {
             if let Some(Form::Bytes(mut layout, batch)) = Form::of(forest).0 {
                 layout.first_round = first_round.unwrap_or(layout.first_round);
                 agrees_in(forest, Form::Bytes(layout, batch), rows)?;
@@ -423,13 +431,10 @@ mod tests {
         let tests = (0..128).map(|input| stump(input, less(0), Side::Left, 1.0)).collect();
         let said = "bits portable, as there are more than 127 tests: inputs and sets of categories";
         assert_eq!(engine(128, tests), said);
-        // 127 tests leave 2 slots of 256: numbers of 512 leaves.
-        let stumps = |first| (first..127).map(|input| stump(input, less(0), Side::Left, 1.0));
-        let with_leaves =
-            |depth| engine(127, stumps(4).chain([symmetric(depth, 1), two_questions()]).collect());
-        assert_eq!(with_leaves(9), "bytes portable");
-        let said = "bits portable, as a tree has more leaves than what tests leave of two bytes can number";
-        assert_eq!(with_leaves(10), said);
+        // The second keeps the forest from being symmetric.
+        let of_leaves = |depth| engine(4, vec![symmetric(depth, 1), two_questions()]);
+        assert_eq!(of_leaves(15), "bytes portable");
+        assert_eq!(of_leaves(16), "bits portable, as a tree has more nodes than their distances can say");
     }
 
     proptest! {

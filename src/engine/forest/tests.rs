@@ -50,7 +50,7 @@ fn comparison_and_missing_side_decide() {
 
 #[test]
 fn inputs_and_sums_are_rounded_as_the_trainer_does() {
-    let single = Arithmetic { inputs: Precision::Single, sums: Precision::Single, mean: false };
+    let single = Arithmetic { inputs: Precision::Single, sums: Precision::Single, ..Arithmetic::default() };
     let frame = |arithmetic| Frame { n_inputs: 1, base: vec![0.0], arithmetic };
     let at = 0.5 - 1e-12;
     assert_eq!(Forest::new(frame(single), vec![stump(split(1, 2))]).expect("valid").raw(&[at]), 1.0);

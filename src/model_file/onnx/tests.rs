@@ -262,11 +262,7 @@ fn what_passes_values_on_may_stand_around_the_trees() {
             made.result = "maps";
         })
         .read();
-    let arithmetic = Arithmetic {
-        inputs: crate::engine::forest::Precision::Single,
-        sums: crate::engine::forest::Precision::Double,
-        mean: false,
-    };
+    let arithmetic = Arithmetic { inputs: crate::engine::forest::Precision::Single, ..Arithmetic::default() };
     assert_eq!(model.forest.frame().arithmetic, arithmetic);
     assert_eq!(raw(&model, &[0.0, 2.0]), [0.5, 0.5]);
 }

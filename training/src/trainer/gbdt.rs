@@ -167,7 +167,8 @@ pub(super) fn export(model: &GBDT, fills: &[Option<f32>]) -> Result<Forest> {
         };
         trees.push(Tree::of(tree.tree.tree.iter().map(node).collect()));
     }
-    let arithmetic = Arithmetic { inputs: Precision::Single, sums: Precision::Single, mean: false };
+    let arithmetic =
+        Arithmetic { inputs: Precision::Single, sums: Precision::Single, ..Arithmetic::default() };
     let base = vec![2.0 * f64::from(saved.bias)];
     Ok(Forest::new(Frame { n_inputs: fills.len(), base, arithmetic }, trees)?)
 }

@@ -136,16 +136,16 @@ impl Batch {
             for (at, row) in rows.chunks_exact(n_inputs).enumerate() {
                 ranker.each_rank(row, &n_reached, |slot, rank| ranks[slot].0[at] = rank);
             }
-            raw.chunks_exact_mut(n_outputs).for_each(|raw| sums.begin(raw));
+            let mut sum = sums.rows(raw);
             let mut splits = self.splits.iter();
             for tree in &self.trees {
                 for split in splits.by_ref().take(tree.n_splits) {
                     choose(&ranks, split, &mut columns);
                 }
                 let (values, leaf) = (&self.values[tree.first_value..], &columns[tree.leaf].0);
-                sums.add_column(raw, n_outputs, tree.output, |at| values[usize::from(leaf[at])]);
+                sum.add(tree.output, |at| values[usize::from(leaf[at])]);
             }
-            raw.chunks_exact_mut(n_outputs).for_each(|raw| sums.end(raw));
+            sum.end();
         }
     }
 }

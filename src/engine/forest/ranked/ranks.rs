@@ -30,6 +30,7 @@ pub struct Test {
 #[derive(Debug)]
 pub struct Ranker {
     precision: Precision,
+    any_zero_is_missing: bool,
     /// In each half of the slots a test has one: what is missing goes left in
     /// the first half, and right in the second.
     thresholds: Vec<Thresholds>,
@@ -85,7 +86,9 @@ impl Ranker {
             return Err(Misfit::Tests);
         }
         let precision = forest.frame().arithmetic.inputs;
-        let mut ranker = Self { precision, thresholds: Vec::new(), sets, blocks: Vec::new() };
+        let any_zero_is_missing = numbers.keys().any(|subject| subject.zero_is_missing);
+        let mut ranker =
+            Self { precision, any_zero_is_missing, thresholds: Vec::new(), sets, blocks: Vec::new() };
         for (subject, mut all) in numbers {
             // The one NaN there may be, which nothing reaches, comes last.
             all.sort_by(f64::total_cmp);
@@ -166,13 +169,12 @@ impl Ranker {
         n_reached: impl Fn(f64, &[f64; WIDTH]) -> usize,
         mut set: impl FnMut(usize, u8),
     ) {
-        let mut slots = (0..).zip(self.n_tests()..);
-        for (test, (left, right)) in self.thresholds.iter().zip(&mut slots) {
-            let value = test.subject.value(self.precision, row);
-            let rank = self.rank(test, value, &n_reached) as u8;
-            // Without a branch: what is missing is hard to foresee. NaN reaches none.
-            set(left, rank);
-            set(right, rank | (HIGHEST * u8::from(value.is_nan())));
+        // Most forests compare inputs as they are. That is settled before the loop, so that
+        // its comparisons need not wait for a value to be made.
+        if self.precision == Precision::Double && !self.any_zero_is_missing {
+            self.each_rank_of(|subject| row[subject.input], n_reached, &mut set);
+        } else {
+            self.each_rank_of(|subject| subject.value(self.precision, row), n_reached, &mut set);
         }
         let slots = (self.thresholds.len()..).zip(self.n_tests() + self.thresholds.len()..);
         for (of, (left, right)) in self.sets.iter().zip(slots) {
@@ -181,6 +183,22 @@ impl Ranker {
             let missing = HIGHEST * u8::from(value.is_nan());
             set(left, rank & !missing);
             set(right, rank | missing);
+        }
+    }
+
+    #[inline(always)]
+    fn each_rank_of(
+        &self,
+        value: impl Fn(Subject) -> f64,
+        n_reached: impl Fn(f64, &[f64; WIDTH]) -> usize,
+        mut set: impl FnMut(usize, u8),
+    ) {
+        for (test, (left, right)) in self.thresholds.iter().zip((0..).zip(self.n_tests()..)) {
+            let value = value(test.subject);
+            let rank = self.rank(test, value, &n_reached) as u8;
+            // Without a branch: what is missing is hard to foresee. NaN reaches none.
+            set(left, rank);
+            set(right, rank | (HIGHEST * u8::from(value.is_nan())));
         }
     }
 

@@ -6,20 +6,17 @@
 //! together anew.
 
 use super::layout::{Group, Layout};
-use super::sums::Sums;
-use super::walk::add_group;
+use super::sums::Sum;
 
 /// Groups that are walked before their leaves are added: so few that what is written
 /// meanwhile stays in the nearest cache.
-const GROUPS: usize = 4;
+const GROUPS: usize = 8;
 const ROOM: usize = (GROUPS + 1) * Group::LANES;
-/// Levels of every round but the first.
+/// Nodes that are looked up in every round but the first.
 pub const LEVELS: u32 = 4;
 
-/// By vector, levels to go down; the first vectors have the most.
-pub type Levels = [u32; Group::LANES / Group::VECTOR];
-
-/// Trees that are walked side by side: where each is, and the node there.
+/// Trees that are walked side by side: the node each is at, and where its children's
+/// distance counts from.
 pub struct Lanes {
     pub at: [u32; Group::LANES],
     pub nodes: [u32; Group::LANES],
@@ -35,42 +32,41 @@ pub struct Open {
     pub n: usize,
 }
 
-/// Adds the leaves of all trees. `begin` moves lanes from the roots down the levels that
-/// stand by lane ([`Group::tops`]), if that pays, and says how many; `walk` moves lanes
-/// down by so many levels; `keep` appends to what is open those of the first `n` lanes
-/// that are at splits.
+/// Adds the leaves of all trees. `begin` leads below the upper levels; `walk` looks up so
+/// many nodes on the way of the first `n` lanes from there on, and asks what the last asks
+/// if leaves follow; `keep` appends to what is open those of the first `n` lanes that are
+/// at splits; `read` gives the values of leaves, and 0 of lanes without a tree.
 #[inline(always)]
 pub fn add_leaves(
     layout: &Layout,
-    sums: &Sums,
-    raw: &mut [f64],
-    begin: impl Fn(&Group, &mut Lanes) -> u32,
-    walk: impl Fn(&mut Lanes, Levels),
+    sum: &mut Sum,
+    begin: impl Fn(&Group, &mut Lanes),
+    walk: impl Fn(&mut Lanes, usize, u32),
     keep: impl Fn(&Lanes, usize, &mut Open),
+    read: impl Fn(&Group, &[u32; Group::LANES]) -> [f64; Group::LANES],
 ) {
     if layout.is_of_one_round() {
         for group in &layout.groups {
             let mut lanes = Lanes::of(group, 0);
-            let done = begin(group, &mut lanes);
-            walk(&mut lanes, group.depths.map(|depth| depth.saturating_sub(done)));
-            add_group(&lanes.nodes, &layout.values, group, sums, raw);
+            begin(group, &mut lanes);
+            walk(&mut lanes, group.n_trees, group.depth);
+            sum.add(group, &read(group, &lanes.nodes));
         }
         return;
     }
     let mut ends = [0; GROUPS * Group::LANES];
-    // The first node is a leaf.
-    let mut open = Open { at: [0; ROOM], nodes: [layout.first_leaf(); ROOM], trees: [0; ROOM], n: 0 };
+    let mut open = Open { at: [0; ROOM], nodes: [0; ROOM], trees: [0; ROOM], n: 0 };
     for groups in layout.groups.chunks(GROUPS) {
         for (number, (group, ends)) in groups.iter().zip(ends.as_chunks_mut().0).enumerate() {
             let mut lanes = Lanes::of(group, number);
-            let done = begin(group, &mut lanes);
-            walk(&mut lanes, group.depths.map(|depth| depth.min(layout.first_round).saturating_sub(done)));
+            begin(group, &mut lanes);
+            walk(&mut lanes, group.n_trees, group.depth.min(layout.first_round));
             *ends = lanes.nodes;
             keep(&lanes, group.n_trees, &mut open);
         }
         finish(&mut open, &mut ends, &walk, &keep);
         for (group, ends) in groups.iter().zip(ends.as_chunks().0) {
-            add_group(ends, &layout.values, group, sums, raw);
+            sum.add(group, &read(group, ends));
         }
     }
 }
@@ -80,7 +76,7 @@ pub fn add_leaves(
 fn finish(
     open: &mut Open,
     ends: &mut [u32; GROUPS * Group::LANES],
-    walk: &impl Fn(&mut Lanes, Levels),
+    walk: &impl Fn(&mut Lanes, usize, u32),
     keep: &impl Fn(&Lanes, usize, &mut Open),
 ) {
     while open.n > 0 {
@@ -89,8 +85,7 @@ fn finish(
         for start in (0..n_open).step_by(Group::LANES) {
             let n = Group::LANES.min(n_open - start);
             let mut lanes = open.lanes(start);
-            let is_used = |vector: usize| vector * Group::VECTOR < n;
-            walk(&mut lanes, std::array::from_fn(|vector| if is_used(vector) { LEVELS } else { 0 }));
+            walk(&mut lanes, n, LEVELS);
             for (&tree, &node) in lanes.trees[..n].iter().zip(&lanes.nodes) {
                 ends[tree as usize % ends.len()] = node;
             }
@@ -104,7 +99,7 @@ impl Lanes {
     #[inline(always)]
     fn of(group: &Group, number: usize) -> Self {
         let tree = |lane| (number * Group::LANES + lane) as u32;
-        Self { at: group.roots, nodes: group.tops[0], trees: std::array::from_fn(tree) }
+        Self { at: group.roots, nodes: [0; _], trees: std::array::from_fn(tree) }
     }
 }
 
@@ -132,4 +127,26 @@ impl Open {
         }
         self.n = to;
     }
+}
+
+/// Of each upper level, by lane a bit: whether its tree's way goes right there. `goes_right`:
+/// the same of each split, if the way came there.
+#[inline(always)]
+pub fn ways(goes_right: impl Fn(usize) -> u64) -> [u64; Group::UPPER_LEVELS] {
+    let mut ways = [0; _];
+    for level in 0..Group::UPPER_LEVELS {
+        let mut n = 1 << level;
+        let mut of_splits = [0; Group::BELOW / 2];
+        for (split, of_split) in (n - 1..).zip(&mut of_splits[..n]) {
+            *of_split = goes_right(split);
+        }
+        for way in &ways[..level] {
+            n /= 2;
+            for split in 0..n {
+                of_splits[split] = of_splits[split] & !way | of_splits[n + split] & way;
+            }
+        }
+        ways[level] = of_splits[0];
+    }
+    ways
 }

@@ -3,7 +3,7 @@
 
 use super::layout::Group;
 use super::ranks::{RowRanks, Test};
-use super::sums::Sums;
+use super::sums::Sum;
 use crate::engine::forest::{Forest, Node, Split, Tree};
 
 #[derive(Debug)]
@@ -88,8 +88,7 @@ impl Symmetric {
     pub fn add_leaves(
         &self,
         groups: &[Group],
-        sums: &Sums,
-        raw: &mut [f64],
+        sum: &mut Sum,
         look_up: impl Fn(&Slots) -> [u8; Group::LANES],
     ) {
         for (group, Tests { levels, first_values }) in groups.iter().zip(&self.groups) {
@@ -100,10 +99,12 @@ impl Symmetric {
                     *number = 2 * *number + u16::from(rank > of_level);
                 }
             }
-            sums.add(raw, group, |tree| {
-                let tree = tree % Group::LANES;
-                self.values[first_values[tree] as usize + usize::from(numbers[tree])]
-            });
+            let mut leaves = [0.0; Group::LANES];
+            let values = first_values.iter().zip(&numbers).take(group.n_trees);
+            for (leaf, (&first, &number)) in leaves.iter_mut().zip(values) {
+                *leaf = self.values[first as usize + usize::from(number)];
+            }
+            sum.add(group, &leaves);
         }
     }
 }

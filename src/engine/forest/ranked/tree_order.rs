@@ -6,61 +6,65 @@ use crate::engine::forest::{Node, Tree};
 pub const LINE: usize = 16;
 const PAIRS: usize = LINE / 2;
 
-/// A tree's places are counted from its first line on; the root's is after them all.
+/// A tree's places are counted from its first line on.
 pub struct Order {
     pub n_places: usize,
     /// Siblings, from the last places to the first.
     pub pairs: Vec<[u32; 2]>,
-    /// By node.
+    /// By node; of those that are in no pair it is the last, which is the root's.
     pub place: Vec<usize>,
-    /// Splits on the longest way to a leaf.
-    pub depth: u32,
-}
-
-/// Whole lines. They are odd in number: of trees of one size the first lines, which
-/// every row passes, would otherwise come to a few sets of the caches.
-pub fn n_places(tree: &Tree) -> usize {
-    let n_pairs = tree.nodes.len() / 2;
-    LINE * (n_pairs.div_ceil(PAIRS) | 1)
 }
 
 impl Order {
-    /// Children stand before their parents, and a line is filled by those who are
-    /// reached from it by most rows of the training data: a row's way passes few lines.
-    pub fn of(tree: &Tree) -> Self {
-        let n_places = n_places(tree);
-        let mut order =
-            Self { n_places, pairs: Vec::new(), place: vec![n_places; tree.nodes.len()], depth: 0 };
+    /// Of the siblings below these nodes that have a place at all. Children stand before
+    /// their parents, and a line is filled by those who are reached from it by most rows
+    /// of the training data: a row's way passes few lines. The last line is free.
+    pub fn of(tree: &Tree, from: &[u32], has_place: impl Fn([u32; 2]) -> bool) -> Self {
+        let pending = |&index: &u32| Pending::of(tree, index).filter(|pending| has_place(pending.children));
         // Splits whose children have no place yet: such as are in this line, and others.
-        let (mut near, mut far) = (Vec::from_iter(Pending::of(tree, 0, 0)), Vec::new());
-        while let Some(Pending { children, depth, .. }) = next(&mut near, &mut far) {
-            order.pairs.push(children);
-            let at = n_places - 2 * order.pairs.len();
-            children.iter().zip(at..).for_each(|(&child, at)| order.place[child as usize] = at);
-            order.depth = order.depth.max(depth);
-            near.extend(children.iter().filter_map(|&child| Pending::of(tree, child, depth)));
-            if order.pairs.len().is_multiple_of(PAIRS) {
+        let (mut near, mut far) = (Vec::from_iter(from.iter().filter_map(pending)), Vec::new());
+        let mut pairs = Vec::new();
+        while let Some(Pending { children, .. }) = next(&mut near, &mut far) {
+            pairs.push(children);
+            near.extend(children.iter().filter_map(pending));
+            if pairs.len().is_multiple_of(PAIRS) {
                 far.append(&mut near);
             }
         }
-        order
+        let n_places = n_places(pairs.len());
+        let mut place = vec![n_places - 1; tree.nodes.len()];
+        for (pair, children) in (1..).zip(&pairs) {
+            let at = n_places - LINE - 2 * pair;
+            children.iter().zip(at..).for_each(|(&child, at)| place[child as usize] = at);
+        }
+        Self { n_places, pairs, place }
     }
+}
+
+/// Whole lines. They are odd in number: of trees of one size the last lines, which
+/// every row passes, would otherwise come to a few sets of the caches.
+fn n_places(n_pairs: usize) -> usize {
+    LINE * ((n_pairs.div_ceil(PAIRS) + 1) | 1)
+}
+
+/// As many as a tree can have.
+pub fn most_places(tree: &Tree) -> usize {
+    n_places(tree.nodes.len() / 2)
 }
 
 struct Pending {
     children: [u32; 2],
     /// Rows of the training data that come to them.
     cover: f64,
-    depth: u32,
 }
 
 impl Pending {
     /// None of a leaf.
-    fn of(tree: &Tree, index: u32, depth: u32) -> Option<Self> {
+    fn of(tree: &Tree, index: u32) -> Option<Self> {
         match &tree.nodes[index as usize] {
             Node::Split(split) => {
                 let children = [split.left, split.right];
-                Some(Self { children, cover: split.cover, depth: depth + 1 })
+                Some(Self { children, cover: split.cover })
             }
             Node::Leaf(_) => None,
         }
@@ -106,8 +110,8 @@ mod tests {
     fn siblings_are_neighbours_before_their_parents() {
         for depth in [0, 1, 3, 4, 7] {
             let tree = tree(depth);
-            let order = Order::of(&tree);
-            assert_eq!((order.depth, order.place[0]), (depth, order.n_places));
+            let order = Order::of(&tree, &[0], |_| true);
+            assert_eq!(order.place[0], order.n_places - 1);
             assert_eq!(order.n_places / LINE % 2, 1);
             let mut places = order.place.clone();
             places.sort_unstable();
@@ -125,11 +129,11 @@ mod tests {
     #[test]
     fn the_way_of_most_rows_passes_few_lines() {
         let (tree, depth) = (tree(8), 8);
-        let order = Order::of(&tree);
+        let order = Order::of(&tree, &[0], |_| true);
         // Always right: nodes 2, 6, 14, …
         let lines = (1..=depth).map(|level| order.place[(1 << (level + 1)) - 2] / LINE);
         let mut lines: Vec<usize> = lines.collect();
-        assert_eq!(lines[0], order.n_places / LINE - 1, "the last line is the root's");
+        assert_eq!(lines[0], order.n_places / LINE - 2, "the last line is free");
         lines.dedup();
         assert!(lines.len() <= 2, "{lines:?}");
     }

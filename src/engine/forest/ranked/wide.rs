@@ -8,11 +8,11 @@
 
 mod tests_of;
 
+use super::depths;
 use super::layout::{Group, Placed};
-use super::ranks::{WIDTH, n_reached};
-use super::sums::Sums;
+use super::ranks::{Test, WIDTH, n_reached};
+use super::sums::Sum;
 use super::tree_order::Order;
-use super::walk::add_group;
 use crate::engine::forest::{Forest, Node, Tree};
 use tests_of::Tests;
 
@@ -48,9 +48,9 @@ impl Wide {
     }
 
     fn lay_out(&mut self, tree: &Tree) -> Option<Placed> {
-        let order = Order::of(tree);
+        let order = Order::of(tree, &[0], |_| true);
         let start = self.values.len();
-        let end = start + order.n_places + 1;
+        let end = start + order.n_places;
         self.nodes.resize(2 * end, Tests::NEVER);
         self.values.resize(end, 0.0);
         for (content, &at) in tree.nodes.iter().zip(&order.place) {
@@ -64,25 +64,27 @@ impl Wide {
             let at = 2 * (start + at);
             self.nodes[at..at + 2].copy_from_slice(&[test, 2 * (start + child) as u32]);
         }
-        let root = (start + order.n_places) as u32;
-        let (tops, output) = ([root; Group::TOPS], tree.output as u16);
-        Some(Placed { depth: order.depth, root, tops, values: 0, output })
+        let root = (end - 1) as u32;
+        let (upper, below) = ([Test::default(); Group::UPPER], [0; Group::BELOW]);
+        let (depth, output) = (depths::most_levels(tree), tree.output as u16);
+        Some(Placed { depth, root, upper, below, values: 0, output })
     }
 
     /// With room for `WORDS` words of bits; see [`by_words`].
     #[inline(always)]
     pub fn add_leaves_by<const WORDS: usize>(
         &self,
-        sums: &Sums,
         row: &[f64],
-        raw: &mut [f64],
+        sum: &mut Sum,
         n_reached: impl Fn(f64, &[f64; WIDTH]) -> usize,
         walk: impl Fn(&Self, &[u64], &Group) -> [u32; Group::LANES],
     ) {
         let mut words = [0; WORDS];
         self.tests.set(row, &mut words, n_reached);
         for group in &self.groups {
-            add_group(&walk(self, &words, group), &self.values, group, sums, raw);
+            let ends = walk(self, &words, group);
+            let value = |tree| if tree < group.n_trees { self.values[ends[tree] as usize] } else { 0.0 };
+            sum.add(group, &std::array::from_fn(value));
         }
     }
 }
@@ -99,20 +101,20 @@ pub fn by_words<F>(wide: &Wide, [few, more, most]: [F; 3]) -> F {
     }
 }
 
-pub fn add_leaves(wide: &Wide, sums: &Sums, row: &[f64], raw: &mut [f64]) {
-    by_words(wide, [add_some::<FEW>, add_some::<MORE>, add_some::<MOST>])(wide, sums, row, raw);
+pub fn add_leaves(wide: &Wide, row: &[f64], sum: &mut Sum) {
+    by_words(wide, [add_some::<FEW>, add_some::<MORE>, add_some::<MOST>])(wide, row, sum);
 }
 
 #[inline(never)] // Or the words would be on the stack of whoever calls it, used or not.
-fn add_some<const WORDS: usize>(wide: &Wide, sums: &Sums, row: &[f64], raw: &mut [f64]) {
-    wide.add_leaves_by::<WORDS>(sums, row, raw, n_reached, walk);
+fn add_some<const WORDS: usize>(wide: &Wide, row: &[f64], sum: &mut Sum) {
+    wide.add_leaves_by::<WORDS>(row, sum, n_reached, walk);
 }
 
 /// The leaves that a group's trees end at, in plain code.
 fn walk(wide: &Wide, words: &[u64], group: &Group) -> [u32; Group::LANES] {
     let mut ends = group.roots.map(|root| 2 * root);
-    for (vector, lanes) in ends.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        for _ in 0..group.depths[vector * LANES / Group::VECTOR] {
+    for lanes in ends.as_chunks_mut::<LANES>().0 {
+        for _ in 0..group.depth {
             for at in lanes.iter_mut() {
                 let [test, child] = [0, 1].map(|part| wide.nodes[*at as usize + part]);
                 let bit = words[test as usize / 64] >> (test % 64) & 1;
