@@ -20,6 +20,10 @@ pub fn print<'a>(model: &str, best: &str, figures: impl Fn(&str) -> Option<&'a F
         for (path, shares) in OF_LIGHTGBM {
             let share = figures(&format!("tipoff {path}")).map(|it| it.single.p50 / lightgbm.single.p50);
             line(&format!("{path}, p50 of LightGBM's"), share, Bound::AtMost(shares[size]));
+            if best.ends_with(path) {
+                let share = figures(super::IN_PARTS).map(|it| it.single.p50 / lightgbm.single.p50);
+                line(&format!("{path} in parts, p50 of LightGBM's"), share, Bound::AtMost(shares[size]));
+            }
         }
     }
     let p50_of = |peer: Option<&Figures>| peer.map(|peer| ours.single.p50 / peer.single.p50);

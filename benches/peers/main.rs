@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use serde::Deserialize;
-use tipoff::engine::forest::Path;
+use tipoff::engine::forest::{Path, SumOrder};
 use tipoff::model_file;
 
 use self::engine::{Contestant, Rows};
@@ -64,6 +64,9 @@ struct Files {
     catboost_library: Option<PathBuf>,
 }
 
+/// Our fastest, leaves added in parts.
+const IN_PARTS: &str = "tipoff in parts";
+
 fn main() -> Result<()> {
     let args = Args::parse();
     let place = args.folder.join("peers.json");
@@ -88,17 +91,19 @@ fn main() -> Result<()> {
 }
 
 fn compare(peers: &Peers, files: &Files, rows: &Rows) -> Result<()> {
+    let best = || *Path::available().last().expect("there is always one");
     let forest = || Ok(model_file::lightgbm::read(&fs::read(&files.lightgbm)?)?.forest);
     let lightgbm = Contestant::new("LightGBM", || lightgbm::Booster::open(&peers.lightgbm, &files.lightgbm))?;
     let mut of_lightgbm = vec![lightgbm];
     for &path in Path::available() {
         of_lightgbm.push(Ours::contestant(format!("tipoff {path:?}"), path, forest)?);
     }
+    let in_parts = || Ok(forest()?.with_order(SumOrder::InParts)?);
+    of_lightgbm.push(Ours::contestant(IN_PARTS, best(), in_parts)?);
     if let Some(library) = &files.lleaves {
         of_lightgbm.push(Contestant::new("lleaves", move || lleaves::Compiled::open(library))?);
     }
     agree(&of_lightgbm, rows, 1e-12)?;
-    let best = || *Path::available().last().expect("there is always one");
     // Other models, each against ours of the very same.
     let mut others = Vec::new();
     if let Some(path) = &files.onnx {

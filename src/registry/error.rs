@@ -65,6 +65,8 @@ pub enum Error {
     Network(onnx::Error),
     #[error("`network` is for the scorer {network:?}, not {scorer:?}", network = super::network_file::FORMAT)]
     NoNetwork { scorer: String },
+    #[error("`sum_order` is for trees, not for the scorer {scorer:?}", scorer = super::network_file::FORMAT)]
+    PartsOfNetwork,
     #[error("{file}: {error}")]
     ForeignModel { file: String, error: model_file::Error },
     #[error("the model reads {n_inputs} inputs, the manifest lists {n_features} features")]

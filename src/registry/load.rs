@@ -15,7 +15,7 @@ use super::fastest::fastest;
 use super::manifest::{FileSum, Label, Manifest};
 use super::{check_name, foreign_file, forest_file, golden, network_file};
 use crate::engine::calibration::Calibration;
-use crate::engine::forest::{Forest, RankedForest};
+use crate::engine::forest::{Forest, RankedForest, SumOrder};
 use crate::engine::model::{Link, Model, Output, OutputKind, Scorer};
 use crate::engine::plan::Plan;
 use crate::engine::vector::Slot;
@@ -135,7 +135,10 @@ fn assemble(
 fn model_file(manifest: &Manifest) -> Result<&'static str, Error> {
     let scorer = manifest.scorer.as_str();
     if scorer == network_file::FORMAT {
-        return Ok(network_file::FILE);
+        return match manifest.sum_order {
+            SumOrder::OfTrees => Ok(network_file::FILE),
+            SumOrder::InParts => Err(Error::PartsOfNetwork),
+        };
     }
     if manifest.network.is_some() {
         return Err(Error::NoNetwork { scorer: scorer.to_owned() });
@@ -150,10 +153,11 @@ fn model_file(manifest: &Manifest) -> Result<&'static str, Error> {
 }
 
 fn read_forest(manifest: &Manifest, content: &[u8]) -> Result<Forest, Error> {
-    match foreign_file::of_scorer(&manifest.scorer) {
-        Some((format, file)) => foreign_file::read(file, format, content),
-        None => forest_file::read(content),
-    }
+    let forest = match foreign_file::of_scorer(&manifest.scorer) {
+        Some((format, file)) => foreign_file::read(file, format, content)?,
+        None => forest_file::read(content)?,
+    };
+    forest.with_order(manifest.sum_order).map_err(Error::Forest)
 }
 
 fn read_manifest(dir: &Path, file: &str) -> Result<Manifest, Error> {

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::calibration::Calibration;
+use crate::engine::forest::SumOrder;
 use crate::engine::model::{Link, OutputKind};
 use crate::engine::plan::{LabelPlan, ModelPlan, Plan, sha256_hex};
 use crate::engine::time::{Millis, Timestamp};
@@ -41,6 +42,9 @@ pub struct Manifest {
     /// How a network is bound to features and outputs, where names alone do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// Of trees: in which order their leaves are added.
+    #[serde(default, with = "SumOrderForm", skip_serializing_if = "is_default")]
+    pub sum_order: SumOrder,
     pub training: Option<Training>,
     pub metrics: Option<Metrics>,
     /// On the hold-out, by descending threshold.
@@ -216,6 +220,7 @@ impl Manifest {
             outputs: vec![Output { name: "probability".to_owned(), kind: OutputKind::Probability }],
             calibration: Calibration::None,
             network: None,
+            sum_order: SumOrder::default(),
             training: None,
             metrics: None,
             thresholds: Vec::new(),
@@ -246,6 +251,17 @@ impl FileSum {
     pub fn of(content: &[u8]) -> Self {
         Self { sha256: sha256_hex(content), bytes: content.len() as u64 }
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "SumOrder", rename_all = "snake_case")]
+enum SumOrderForm {
+    OfTrees,
+    InParts,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::calibration::Calibration;
-use crate::engine::forest::{Condition, Forest, Frame, Leaf, Node, Side, Split, Tree};
+use crate::engine::forest::{Condition, Forest, Frame, Leaf, Node, Side, Split, SumOrder, Tree};
 use crate::engine::model::{Link, OutputKind};
 use crate::engine::plan::{
     Aggregate, EXACT_ROWS, EventSelector, FeatureKind, FeaturePlan, LabelPlan, ModelPlan, SessionPlan,
@@ -107,6 +107,7 @@ fn draft<'a>(name: &str, forest: &'a Forest, golden: &'a [Golden]) -> Draft<'a> 
         outputs: vec![Output { name: "probability".into(), kind: OutputKind::Probability }],
         calibration: Calibration::Isotonic { x: vec![0.2, 0.8], y: vec![0.1, 0.6] },
         network: None,
+        sum_order: SumOrder::default(),
         training: None,
         metrics: None,
         thresholds: Vec::new(),

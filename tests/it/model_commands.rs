@@ -181,6 +181,20 @@ async fn a_packaged_model_is_served_as_its_trainer_scores() {
     assert_eq!(of_artifact, fs::read(&scores).expect("scores"));
     let shown = done(&tipoff(&["inspect", text(&artifact)]));
     assert!(shown.contains("buys version 1") && shown.contains("2026-01-02T03:04:05Z"), "{shown}");
+    assert!(!shown.contains("in parts"), "{shown}");
+
+    // Another order of adding differs in the last digits only, and is said.
+    done(&package(&["--model", "buys", "--sum-order", "in-parts", "--outputs", "chance"]));
+    let in_parts = out.join("buys/3");
+    assert!(done(&tipoff(&["inspect", text(&in_parts)])).contains(" in parts\n"));
+    done(&tipoff(&["score", text(&in_parts), "--input", text(&rows), "--output", text(&scores)]));
+    let (_, in_parts) = table(&scores);
+    fs::write(&scores, &of_artifact).expect("written");
+    let (_, in_order) = table(&scores);
+    assert_eq!(in_order.len(), in_parts.len());
+    for (a, b) in in_order.concat().into_iter().zip(in_parts.concat()) {
+        assert!((a - b).abs() <= 1e-12 * a.abs().max(1.0), "{a}, {b}");
+    }
 
     for (more, expected) in [
         (&["--model", "byus"][..], "the definitions have no model \"byus\": buys"),
@@ -200,7 +214,7 @@ async fn a_packaged_model_is_served_as_its_trainer_scores() {
     let mut inference = server.inference();
     let metadata = ModelMetadataRequest { name: "buys".into(), version: String::new() };
     let metadata = inference.model_metadata(metadata).await.expect("served").into_inner();
-    assert_eq!((metadata.platform.as_str(), metadata.versions[0].as_str()), ("lightgbm", "2"));
+    assert_eq!((metadata.platform.as_str(), metadata.versions[0].as_str()), ("lightgbm", "3"));
     assert_eq!(metadata.outputs[0].name, "chance");
     let (_, inputs) = table(&rows);
     let fp64_contents = inputs.concat();

@@ -284,6 +284,7 @@ fn a_bare_network_is_packaged_and_scores_as_where_it_was_made() {
     };
     refuses(&package(&[]), "--link is missing");
     refuses(&package(&["--link", "softmax"]), "softmax is over classes");
+    refuses(&package(&["--link", "identity", "--sum-order", "in-parts"]), "--sum-order is for trees");
     let trees = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/lightgbm/binary/model.txt");
     let trees = trees.to_str().expect("UTF-8");
     let args = ["--definitions", &definitions, "--out", &out, "--model", "buys", "--link", "identity"];

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::ClockMode;
 use crate::definitions;
 use crate::engine::calibration::Calibration;
+use crate::engine::forest::SumOrder;
 use crate::engine::link::Link;
 use crate::engine::model::{Model, Output, OutputKind, Scorer, Unscored};
 use crate::engine::plan::{ModelPlan, Plan};
@@ -53,6 +54,10 @@ pub struct Args {
     /// Of a network with several outputs: the one with the scores
     #[arg(long, value_name = "OUTPUT")]
     scores: Option<String>,
+    /// Of trees: in which order their leaves are added. `of-trees` gives to the last bit what
+    /// the trainer does; `in-parts` is faster, and differs in the last digits
+    #[arg(long, value_enum, value_name = "ORDER", default_value = "of-trees")]
+    sum_order: SumOrderName,
     /// Rows for the golden cases, as for `score`; else made up, of trees around their thresholds
     #[arg(long, value_name = "ROWS")]
     rows: Option<PathBuf>,
@@ -60,6 +65,21 @@ pub struct Args {
     /// byte; else SOURCE_DATE_EPOCH (seconds) if set, else now
     #[arg(long, value_name = "TIME")]
     created: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+enum SumOrderName {
+    OfTrees,
+    InParts,
+}
+
+impl From<SumOrderName> for SumOrder {
+    fn from(name: SumOrderName) -> Self {
+        match name {
+            SumOrderName::OfTrees => Self::OfTrees,
+            SumOrderName::InParts => Self::InParts,
+        }
+    }
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -91,9 +111,11 @@ fn publish(
         return Err(usage(anyhow!("--link and --scores are for networks: the file says what its trees are")));
     }
     let features = args.features(file, plan, model).map_err(usage)?;
-    let manifest = args.manifest(plan, model, &features, file.link, &args.outputs(file)?)?;
+    let mut manifest = args.manifest(plan, model, &features, file.link, &args.outputs(file)?)?;
+    manifest.sum_order = args.sum_order.into();
     let rows = args.given_rows(&manifest)?.unwrap_or_else(|| trees::rows(&file.forest, GOLDEN_ROWS, SEED));
-    let reference = scored_by(&manifest, Box::new(file.forest.clone()));
+    let forest = file.forest.clone().with_order(manifest.sum_order);
+    let reference = scored_by(&manifest, Box::new(forest.context("--sum-order").map_err(usage)?));
     let golden: Vec<Golden> = cases(&reference, &rows).collect::<Result<_, _>>().map_err(usage)?;
     let content = Content::Foreign(file.format, content);
     let draft = Draft { manifest, model: content, golden: &golden, extra: Default::default() };

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Args, GOLDEN_ROWS, SEED, cases, indices, scored_by};
+use super::{Args, GOLDEN_ROWS, SEED, SumOrderName, cases, indices, scored_by};
 use crate::cli::outcome::usage;
 use crate::engine::link::Link;
 use crate::engine::model::{Model, Output, OutputKind};
@@ -29,6 +29,9 @@ pub fn publish(args: &Args, content: &[u8], plan: &Plan, model: &ModelPlan) -> R
                        the logistic function or another makes outputs of, no file says";
         usage(anyhow!(missing))
     })?;
+    if args.sum_order != SumOrderName::OfTrees {
+        return Err(usage(anyhow!("--sum-order is for trees")));
+    }
     let features = features(args, content, plan, model).map_err(usage)?;
     let outputs = outputs(args, link, model)?;
     let scores = args.scores.clone();
