@@ -13,11 +13,10 @@ use std::arch::x86_64::{
 };
 
 use super::batch::{Batch, RowsAndRaw};
-use super::layout::{Group, Layout};
+use super::layout::{Group, Layout, Slots};
 use super::ranks::{self, RowRanks};
 use super::rounds::{self, Lanes, Open};
 use super::sums::{Sum, Sums};
-use super::symmetric::Slots;
 use super::walk;
 use super::wide::{FEW, MORE, MOST, Wide, by_words};
 

@@ -48,9 +48,12 @@ pub struct Group {
 /// By lane, what is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Tests {
-    pub slots: [u8; Group::LANES],
+    pub slots: Slots,
     pub ranks: [u8; Group::LANES],
 }
+
+/// By lane.
+pub type Slots = [u8; Group::LANES];
 
 impl Group {
     pub const LANES: usize = 64;

@@ -1,14 +1,14 @@
 //! Trees that ask one question a level, as CatBoost's do: the answers are the
 //! leaf's number, and nothing is walked.
 
-use super::layout::Group;
+use super::layout::{Group, Slots, Tests};
 use super::ranks::{RowRanks, Test};
 use super::sums::Sum;
 use crate::engine::forest::{Forest, Node, Split, Tree};
 
 #[derive(Debug)]
 pub struct Symmetric {
-    groups: Vec<Tests>,
+    groups: Vec<Levels>,
     /// Of all trees, by number: the first answer is the highest digit, right is 1.
     values: Vec<f64>,
     /// Those that are looked at, counted from the first.
@@ -17,22 +17,12 @@ pub struct Symmetric {
 
 /// Of the trees of a group.
 #[derive(Debug)]
-struct Tests {
-    /// From the roots down; trees of fewer levels begin at a later one.
-    levels: Vec<Level>,
+struct Levels {
+    /// From the roots down; trees of fewer levels begin at a later one, and all go left before.
+    levels: Vec<Tests>,
     /// By tree.
     first_values: [u32; Group::LANES],
 }
-
-/// By tree, what is asked; all go left before a tree begins.
-#[derive(Clone, Debug)]
-struct Level {
-    slots: Slots,
-    ranks: [u8; Group::LANES],
-}
-
-/// By tree.
-pub type Slots = [u8; Group::LANES];
 
 impl Symmetric {
     /// Answers that a leaf's number holds.
@@ -47,7 +37,7 @@ impl Symmetric {
             let levels = symmetric.push(tree, tests)?;
             of_trees.push((levels, first_value));
         }
-        symmetric.groups = of_trees.chunks(Group::LANES).map(Tests::of).collect();
+        symmetric.groups = of_trees.chunks(Group::LANES).map(Levels::of).collect();
         Some(symmetric)
     }
 
@@ -91,7 +81,7 @@ impl Symmetric {
         sum: &mut Sum,
         look_up: impl Fn(&Slots) -> [u8; Group::LANES],
     ) {
-        for (group, Tests { levels, first_values }) in groups.iter().zip(&self.groups) {
+        for (group, Levels { levels, first_values }) in groups.iter().zip(&self.groups) {
             let mut numbers = [0_u16; Group::LANES];
             for level in levels {
                 let ranks = look_up(&level.slots);
@@ -115,11 +105,11 @@ pub fn look_up(ranks: &RowRanks, slots: &Slots) -> [u8; Group::LANES] {
     slots.map(|slot| ranks[usize::from(slot)])
 }
 
-impl Tests {
+impl Levels {
     fn of(trees: &[(Vec<Test>, u32)]) -> Self {
         let n_levels = trees.iter().map(|(tests, _)| tests.len()).max().unwrap_or(0);
         let mut first_values = [0; Group::LANES];
-        let all_left = Level { slots: [0; Group::LANES], ranks: [u8::MAX; Group::LANES] };
+        let all_left = Tests { slots: [0; Group::LANES], ranks: [u8::MAX; Group::LANES] };
         let mut levels = vec![all_left; n_levels];
         for (tree, (tests, first_value)) in trees.iter().enumerate() {
             first_values[tree] = *first_value;
