@@ -106,12 +106,15 @@ impl Artifact {
         for (file, _) in &self.files {
             let path = self.folder.join(file);
             let mut open = File::open(&path).with_context(|| path.display().to_string())?;
+            let mut is_begun = false;
             loop {
                 let mut data = vec![0; CHUNK];
                 let n = open.read(&mut data).with_context(|| path.display().to_string())?;
-                if n == 0 {
+                if n == 0 && is_begun {
                     break;
                 }
+                // An empty file begins, too.
+                is_begun = true;
                 data.truncate(n);
                 if !send(Part::Chunk(v1::FileChunk { file: file.clone(), data })) {
                     return Ok(());

@@ -12,7 +12,7 @@ use tipoff::proto::v1::trigger_service_server::{TriggerService, TriggerServiceSe
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
-use crate::harness::{TestServer, event, publish_saying};
+use crate::harness::{TestServer, add_empty_file, event, publish_saying};
 
 /// Runs `tipoff` against the server; the arguments come before `--address`.
 async fn tipoff(server: &TestServer, args: &[&str]) -> Output {
@@ -458,6 +458,7 @@ async fn a_model_is_deployed_and_rolled_back_and_the_history_says_who() {
     let elsewhere = tempfile::tempdir().expect("a directory");
     publish_saying(elsewhere.path(), -2.0);
     let artifact = publish_saying(elsewhere.path(), 0.5);
+    add_empty_file(&artifact);
     let artifact = artifact.to_str().expect("UTF-8");
     let as_ada = ["--who", "ada", "--why", "new data"];
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use prost_types::Timestamp;
+use serde_json::Value;
 use tempfile::TempDir;
 use tipoff::app::App;
 use tipoff::config::Config;
@@ -13,7 +14,7 @@ use tipoff::engine::model::Link;
 use tipoff::engine::plan::Plan;
 use tipoff::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use tipoff::proto::v1;
-use tipoff::registry::{Content, Draft, Golden, Manifest, publish};
+use tipoff::registry::{Content, Draft, FileSum, Golden, Manifest, publish};
 use tonic::transport::{Channel, Endpoint};
 
 use v1::event_service_client::EventServiceClient;
@@ -211,6 +212,16 @@ pub fn publish_saying(models: &Path, low: f64) -> PathBuf {
         extra: BTreeMap::new(),
     };
     publish(models, draft, &plan).expect("a good artifact").dir
+}
+
+/// An artifact may have files of its own, `notes.txt` here.
+pub fn add_empty_file(artifact: &Path) {
+    std::fs::write(artifact.join("notes.txt"), "").expect("written");
+    let manifest = artifact.join("manifest.json");
+    let content = std::fs::read(&manifest).expect("read");
+    let mut json: Value = serde_json::from_slice(&content).expect("JSON");
+    json["files"]["notes.txt"] = serde_json::to_value(FileSum::of(b"")).expect("it serialises");
+    std::fs::write(manifest, json.to_string()).expect("written");
 }
 
 fn manifest(plan: &Plan) -> Manifest {

@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::failure;
-use crate::harness::{DEFINITIONS, TestServer, config, publish_model, publish_saying, user};
+use crate::harness::{DEFINITIONS, TestServer, add_empty_file, config, publish_model, publish_saying, user};
 use crate::http;
 use crate::metrics::{sample, scrape};
 use crate::process::Process;
@@ -461,13 +461,7 @@ async fn one_artifact_comes_in_at_a_time_and_one_that_breaks_off_leaves_nothing(
 async fn a_file_may_be_empty_but_no_later_part_of_it() {
     let server = TestServer::start(&[]).await;
     let (_elsewhere, artifact) = second();
-    std::fs::write(artifact.join("notes.txt"), "").expect("written");
-    let manifest = artifact.join("manifest.json");
-    let content = std::fs::read(&manifest).expect("read");
-    let mut json: Value = serde_json::from_slice(&content).expect("JSON");
-    json["files"]["notes.txt"] =
-        serde_json::to_value(tipoff::registry::FileSum::of(b"")).expect("it serialises");
-    std::fs::write(manifest, json.to_string()).expect("written");
+    add_empty_file(&artifact);
     let all = [vec![header(2)], parts(&artifact), vec![chunk("notes.txt", b"")]].concat();
     let again = [all.clone(), vec![chunk("notes.txt", b"")]].concat();
     let status = send(&server, again).await.expect_err("it gets nowhere");
