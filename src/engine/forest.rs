@@ -66,8 +66,8 @@ pub enum SumOrder {
     #[default]
     OfTrees,
     /// The leaf of tree `n` to the part `n % 8`, all in `f64`; then the parts
-    /// ([`in_parts`]), and what they make to the base. No addition waits for seven of eight
-    /// others. Only for a forest of one output.
+    /// ([`in_parts`]), and what they make to the base. An addition waits only for the one
+    /// eight trees before. Only for a forest of one output.
     InParts,
 }
 

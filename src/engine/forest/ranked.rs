@@ -3,8 +3,9 @@
 //! Every condition compares a number with one of a known set of thresholds, so
 //! a row is first turned into ranks: of each input, how many of its thresholds
 //! it reaches. Then a node is four bytes, {rank, slot, offset of the children},
-//! a comparison is one of bytes, and many trees are walked side by side, each
-//! a level at a time; leaves lead to themselves. What is missing, and on which
+//! and a comparison is one of bytes. The splits of the upper levels are all asked,
+//! of many trees at once; from there on trees are walked side by side, each
+//! a level at a time. What is missing, and on which
 //! side it goes, is settled in the ranks: there is one slot for each way in
 //! which splits of an input treat it.
 

@@ -176,8 +176,7 @@ pub fn look_up(ranks: &RowRanks, n_slots: usize, slots: &Slots) -> [u8; Group::L
     found
 }
 
-/// How many of the thresholds are not greater than `value`: masks of 512 bits are
-/// slower to count.
+/// How many of the thresholds are not greater than `value`.
 #[target_feature(enable = "avx2,popcnt")]
 #[inline]
 pub fn n_reached(value: f64, thresholds: &[f64; ranks::WIDTH]) -> usize {
