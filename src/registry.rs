@@ -439,14 +439,19 @@ fn from_json<T: DeserializeOwned>(file: &str, content: &[u8]) -> Result<T, Error
 
 /// Says "newer" of a newer file, before its fields are looked at.
 fn check_header(file: &str, content: &[u8], format: &str, known: u32) -> Result<(), Error> {
-    let header: manifest::Header = from_json(file, content)?;
-    let (found, expected) = (header.format, format.to_owned());
-    if found != expected {
+    let manifest::Header { format: found, format_version } = from_json(file, content)?;
+    check_format(file, (&found, format_version), (format, known))
+}
+
+/// The format and its version that a file says, against those that are read here.
+fn check_format(file: &str, found: (&str, u32), known: (&str, u32)) -> Result<(), Error> {
+    if found.0 != known.0 {
+        let (found, expected) = (found.0.to_owned(), known.0.to_owned());
         return Err(Error::WrongFormat { file: file.to_owned(), found, expected });
     }
-    match header.format_version {
-        0 => Err(Error::malformed(file, "format versions start at 1")),
-        found if found > known => Err(Error::NewerFormat { file: file.to_owned(), found, known }),
+    match (found.1, known.1) {
+        (0, _) => Err(Error::malformed(file, "format versions start at 1")),
+        (found, known) if found > known => Err(Error::NewerFormat { file: file.to_owned(), found, known }),
         _ => Ok(()),
     }
 }

@@ -201,22 +201,27 @@ impl Forest {
         let Frame { base, arithmetic, .. } = &self.frame;
         let sums = arithmetic.sums;
         let trees = self.trees.iter().filter(|tree| tree.output as usize == output);
-        let n_trees = trees.clone().count().max(1) as f64;
+        let n_trees = || trees.clone().count().max(1) as f64;
         if arithmetic.order == SumOrder::InParts {
             let mut parts = Parts::default();
-            trees.zip((0..N_PARTS).cycle()).for_each(|(tree, part)| parts[part] += tree.leaf(rounded).value);
+            for (tree, part) in trees.clone().zip((0..N_PARTS).cycle()) {
+                parts[part] += tree.leaf(rounded).value;
+            }
             let sum = in_parts(parts);
-            return sums.round(base[output] + if arithmetic.mean { sum / n_trees } else { sum });
+            return sums.round(base[output] + if arithmetic.mean { sum / n_trees() } else { sum });
         }
         let add = |sum, tree: &Tree| sums.round(sum + tree.leaf(rounded).value);
         if arithmetic.mean {
-            return sums.round(base[output] + sums.round(trees.fold(0.0, add) / n_trees));
+            return sums.round(base[output] + sums.round(trees.clone().fold(0.0, add) / n_trees()));
         }
         trees.fold(base[output], add)
     }
 
     /// The same trees, whose leaves are added in another order.
     pub fn with_order(mut self, order: SumOrder) -> Result<Self, Error> {
+        if order == self.frame.arithmetic.order {
+            return Ok(self);
+        }
         self.frame.arithmetic.order = order;
         Self::new(self.frame, self.trees)
     }

@@ -25,7 +25,7 @@ const FORMAT_VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ForestForm {
+struct ForestForm<N> {
     format: String,
     format_version: u32,
     n_inputs: usize,
@@ -37,7 +37,7 @@ struct ForestForm {
     /// Whether outputs are means of their trees.
     #[serde(default, skip_serializing_if = "is_default")]
     mean: bool,
-    trees: Vec<TreeForm>,
+    trees: Vec<TreeForm<N>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,10 +57,10 @@ enum PrecisionForm {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TreeForm {
+struct TreeForm<N> {
     #[serde(default, skip_serializing_if = "is_default")]
     output: u32,
-    nodes: Vec<NodeForm>,
+    nodes: Vec<N>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -87,6 +87,12 @@ struct NodeForm {
     #[serde(default)]
     cover: f64,
 }
+
+/// A node as it is read: none if the form is of no node. All forms of a forest at
+/// once would take more memory than its file and its nodes together.
+#[derive(Deserialize)]
+#[serde(from = "NodeForm")]
+struct ReadNode(Option<Node>);
 
 /// A number that may be infinite.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -139,12 +145,16 @@ pub fn read(content: &[u8]) -> Result<Forest, Error> {
     if n_objects > 1 + Forest::MAX_TREES + Forest::MAX_NODES {
         return Err(Error::malformed(FILE, "too many nodes"));
     }
-    super::check_header(FILE, content, FORMAT, FORMAT_VERSION)?;
-    let form: ForestForm = super::from_json(FILE, content)?;
+    let form: ForestForm<ReadNode> = super::from_json(FILE, content).or_else(|malformed| {
+        // A newer one is said to be newer.
+        super::check_header(FILE, content, FORMAT, FORMAT_VERSION)?;
+        Err(malformed)
+    })?;
+    super::check_format(FILE, (&form.format, form.format_version), (FORMAT, FORMAT_VERSION))?;
     let mut trees = Vec::with_capacity(form.trees.len());
-    for (index, tree) in form.trees.iter().enumerate() {
-        let nodes = tree.nodes.iter().enumerate().map(|(node, form)| {
-            form.node().ok_or_else(|| {
+    for (index, tree) in form.trees.into_iter().enumerate() {
+        let nodes = tree.nodes.into_iter().enumerate().map(|(node, ReadNode(read))| {
+            read.ok_or_else(|| {
                 let reason = format!(
                     "tree {index}, node {node}: neither a split (input; lt, le or in; missing, left, right) nor a leaf"
                 );
@@ -165,6 +175,12 @@ pub fn read(content: &[u8]) -> Result<Forest, Error> {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+impl From<NodeForm> for ReadNode {
+    fn from(form: NodeForm) -> Self {
+        Self(form.node())
+    }
 }
 
 impl NodeForm {
@@ -199,8 +215,8 @@ impl NodeForm {
         }
     }
 
-    fn node(&self) -> Option<Node> {
-        let Self { input, lt, le, ref one_of, missing, zero_is_missing, left, right, leaf, cover } = *self;
+    fn node(self) -> Option<Node> {
+        let Self { input, lt, le, one_of, missing, zero_is_missing, left, right, leaf, cover } = self;
         let condition = match (lt, le, one_of) {
             (None, None, None)
                 if input.is_none() && missing.is_none() && left.is_none() && right.is_none() =>
@@ -210,7 +226,7 @@ impl NodeForm {
             (Some(threshold), None, None) => Condition::Less(threshold.value()),
             (None, Some(threshold), None) => Condition::LessOrEqual(threshold.value()),
             (None, None, Some(ends)) => {
-                Condition::OneOf(Ranges::new(ends.iter().copied().map(Number::value).collect())?)
+                Condition::OneOf(Ranges::new(ends.into_iter().map(Number::value).collect())?)
             }
             _ => return None,
         };

@@ -768,6 +768,10 @@ fn bad_networks_are_refused_with_their_reason() {
         assert!(reason.contains(expected), "{what}: {reason:?} does not say {expected:?}");
     }
     let models = tempfile::tempdir().expect("folder");
+    let in_parts = |manifest: &mut Manifest| manifest.sum_order = SumOrder::InParts;
+    if let Some(published) = publish_network(models.path(), in_parts) {
+        assert!(matches!(published, Err(Error::PartsOfNetwork)), "{published:?}");
+    }
     let (forest, golden) = (forest(0.0), golden(0.0));
     let mut draft = draft("buy", &forest, &golden);
     draft.manifest.network = Some(Network::default());

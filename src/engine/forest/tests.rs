@@ -91,6 +91,32 @@ fn trees_are_added_in_their_order_from_the_base() {
 }
 
 #[test]
+fn leaves_are_added_in_parts_of_double_precision() {
+    let constants = |values: &[f64]| values.iter().map(|&value| Tree::of(vec![leaf(value, 1.0)])).collect();
+    let raw = |values: &[f64], base, order, mean, sums| {
+        let arithmetic = Arithmetic { inputs: sums, sums, mean, order };
+        let frame = Frame { n_inputs: 0, base: vec![base], arithmetic };
+        Forest::new(frame, constants(values)).expect("valid").raw(&[])
+    };
+    let (single, double) = (Precision::Single, Precision::Double);
+    // Only the ninth is added to the part of the first, where it is lost.
+    let nine = [1e16, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0];
+    assert_eq!(raw(&nine, 0.0, SumOrder::OfTrees, false, double), 1e16);
+    assert_eq!(raw(&nine, 0.0, SumOrder::InParts, false, double), 1e16 + 2.0);
+    // The base is added last: of the first part, it would take what the ninth loses.
+    assert_eq!(raw(&nine, -1e16, SumOrder::InParts, false, double), 2.0);
+    assert_eq!(raw(&nine, 1.0, SumOrder::InParts, true, double), (1e16 + 2.0) / 9.0 + 1.0);
+    let three = [16_777_216.0, 1.0, 1.0];
+    assert_eq!(raw(&three, 0.0, SumOrder::OfTrees, false, single), 16_777_216.0);
+    assert_eq!(raw(&three, 0.0, SumOrder::InParts, false, single), 16_777_218.0);
+
+    let frame = Frame { n_inputs: 0, base: vec![0.0; 2], arithmetic: Arithmetic::default() };
+    let two = Forest::new(frame, constants(&three)).expect("valid");
+    assert_eq!(two.clone().with_order(SumOrder::OfTrees), Ok(two.clone()));
+    assert_eq!(two.with_order(SumOrder::InParts), Err(Error::PartsOfSeveral { n_outputs: 2 }));
+}
+
+#[test]
 fn the_expected_value_is_the_mean_by_cover() {
     let expected = one(stump(split(1, 2))).expect("valid").expected().expect("covers are known")[0];
     assert!((expected - 0.45).abs() < 1e-15, "{expected}");

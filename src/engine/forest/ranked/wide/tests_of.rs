@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::ranks::{Subject, WIDTH, splits, threshold_of};
+use super::super::ranks::{Subject, WIDTH, n_reached, splits, threshold_of};
 use super::super::search::Search;
 use crate::engine::forest::{Condition, Forest, Precision, Ranges, Side, Split};
 
@@ -101,8 +101,12 @@ impl Tests {
             condition => {
                 let of = of_subject(&self.thresholds, subject)?;
                 let threshold = threshold_of(condition)?;
-                let is_below = |other: &f64| *other < threshold || threshold.is_nan() && !other.is_nan();
-                64 * of.words[side]? + of.ascending.partition_point(is_below)
+                // Of those that are not greater it is the last one; the NaN is the last of all.
+                let n_reached = match threshold.is_nan() {
+                    true => of.ascending.len(),
+                    false => of.search.n_reached(threshold, n_reached),
+                };
+                64 * of.words[side]? + n_reached.checked_sub(1)?
             }
         };
         u32::try_from(bit).ok()
