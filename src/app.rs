@@ -217,6 +217,7 @@ impl App {
         }
         let (pipeline, outbox, store) = (self.pipeline, self.outbox, self.store);
         let closed = tokio::task::spawn_blocking(move || {
+            store.give_up_waiting();
             pipeline.drain();
             outbox.stop();
             store.close()
@@ -356,8 +357,10 @@ impl Probe for Overview {
         if self.shutdown.is_draining() {
             reasons.push("draining".to_owned());
         }
-        if let Health::FailStop { reason } = self.store.health() {
-            reasons.push(format!("the store has stopped: {reason}"));
+        match self.store.health() {
+            Health::Healthy => {}
+            Health::NoSpace => reasons.push("no space left on the disk; scores go on".to_owned()),
+            Health::FailStop { reason } => reasons.push(format!("the store has stopped: {reason}")),
         }
         reasons
     }
@@ -377,6 +380,7 @@ impl Probe for Overview {
                 durability: self.config.store.durability.name(),
                 health: match self.store.health() {
                     Health::Healthy => "healthy".to_owned(),
+                    Health::NoSpace => "no space left on the disk".to_owned(),
                     Health::FailStop { reason } => reason.to_string(),
                 },
                 profiles: self.pipeline.count_profiles().all,
@@ -609,6 +613,15 @@ impl store::Observer for StoreObserver {
 
     fn commit_failed(&self) {
         self.0.store.commit_failures.inc();
+    }
+
+    fn short_of_space(&self, is_short: bool) {
+        self.0.store.no_space.set(is_short.into());
+        if is_short {
+            tracing::error!("no space left on the disk: events are refused until there is some");
+        } else {
+            tracing::warn!("there is room on the disk again");
+        }
     }
 
     fn views_written(&self, batch: &store::ViewBatch) {

@@ -31,7 +31,8 @@ use log::segment::{self, Segment};
 use log::writer::{Limits, LogWriter};
 use log::{tail, tail::Tail};
 use poison::Poison;
-use views::behind::{self, Behind, BehindOptions, SharedViews};
+use space::Space;
+use views::behind::{Behind, BehindOptions, SharedViews, ViewThread};
 use views::{MAX_KEY_BYTES, ViewOptions, Views};
 
 mod commit;
@@ -41,6 +42,7 @@ mod log;
 mod options;
 mod poison;
 mod recovery;
+mod space;
 #[cfg(test)]
 pub(crate) mod tests;
 mod views;
@@ -58,6 +60,7 @@ pub struct Store {
     views: SharedViews,
     behind: Arc<Behind>,
     poison: Poison,
+    space: Space,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -65,6 +68,8 @@ pub struct Store {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     Healthy,
+    /// What was committed last waits for room on the disk, and all that follows behind it.
+    NoSpace,
     /// Nothing is committed until a restart.
     FailStop {
         reason: Arc<str>,
@@ -124,7 +129,8 @@ impl Store {
         };
         let behind = Arc::new(Behind::new(options.n_workers, log_end, behind_options));
         let poison = Poison::default();
-        let (queue, threads) = spawn(writer, &options, &behind, &views, &poison, lock)?;
+        let space = Space::new(options.observer.clone());
+        let (queue, threads) = spawn(writer, &options, &behind, &views, (&poison, &space), lock)?;
         let recovery = Recovery {
             views: views.clone(),
             log: log.clone(),
@@ -142,6 +148,7 @@ impl Store {
             views,
             behind,
             poison,
+            space,
             threads: Mutex::new(Some(threads)),
         };
         Ok((store, recovery))
@@ -160,13 +167,16 @@ impl Store {
         self.poison.set(reason);
     }
 
-    /// Fails once the store has stopped; cheap.
+    /// Fails once the store has stopped, and while there is no room on the disk: what
+    /// is committed all the same waits. Cheap.
     pub fn check(&self) -> Result<(), Error> {
-        self.poison.check()
+        self.poison.check()?;
+        if self.space.is_short() { Err(Error::NoSpace) } else { Ok(()) }
     }
 
     pub fn health(&self) -> Health {
         match self.poison.reason() {
+            None if self.space.is_short() => Health::NoSpace,
             None => Health::Healthy,
             Some(reason) => Health::FailStop { reason: reason.clone() },
         }
@@ -252,11 +262,17 @@ impl Store {
         })
     }
 
+    /// Lets nothing wait for room on the disk any longer: where there is none, the store stops.
+    pub fn give_up_waiting(&self) {
+        self.space.close();
+    }
+
     /// Commits what is queued, writes the views and ends the threads. A second call does nothing.
     ///
     /// # Errors
-    /// The store had stopped before, or stopped while closing.
+    /// The store had stopped before, or stopped while closing; what waits for room is not in the log.
     pub fn close(&self) -> Result<(), Error> {
+        self.give_up_waiting();
         self.queue.write().unwrap_or_else(PoisonError::into_inner).take();
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(threads) = threads else { return Ok(()) };
@@ -339,7 +355,7 @@ fn spawn(
     options: &Options,
     behind: &Arc<Behind>,
     views: &SharedViews,
-    poison: &Poison,
+    (poison, space): (&Poison, &Space),
     lock: LockFile,
 ) -> Result<(Sender<Commit>, Threads), Error> {
     let (sender, queue) = crossbeam_channel::bounded(options.queued_commits);
@@ -354,20 +370,25 @@ fn spawn(
         },
         behind: behind.clone(),
         poison: poison.clone(),
+        space: space.clone(),
         observer: options.observer.clone(),
         unsynced_since: None,
     };
-    let view_thread = {
-        let (behind, views, poison) = (behind.clone(), views.clone(), poison.clone());
-        let observer = options.observer.clone();
-        move || behind::run(&behind, &views, &*disk, &poison, &*observer)
+    let view_thread = ViewThread {
+        behind: behind.clone(),
+        views: views.clone(),
+        disk,
+        poison: poison.clone(),
+        space: space.clone(),
+        observer: options.observer.clone(),
     };
     let start = |error| Error::Io {
         action: "start a thread for",
         path: LOG_DIRECTORY.into(),
         error: Arc::new(error),
     };
-    let views = thread::Builder::new().name("store-views".into()).spawn(view_thread).map_err(start)?;
+    let views =
+        thread::Builder::new().name("store-views".into()).spawn(|| view_thread.run()).map_err(start)?;
     let commit =
         thread::Builder::new().name("store-commit".into()).spawn(|| commit_thread.run()).map_err(start)?;
     Ok((sender, Threads { commit, views, _lock: lock }))

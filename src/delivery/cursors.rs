@@ -38,7 +38,7 @@ pub enum Error {
     #[error("there are {max} subscriptions already")]
     TooMany { max: usize },
     #[error("the store takes no writes: {0}")]
-    Store(String),
+    Store(store::Error),
 }
 
 impl Cursors {
@@ -177,6 +177,7 @@ fn append(
     controls: &[Control],
     mut views: Vec<ViewWrite>,
 ) -> Result<oneshot::Receiver<Result<(), store::Error>>, Error> {
+    store.check().map_err(Error::Store)?;
     let (done, committed) = oneshot::channel();
     let stopping = Arc::downgrade(store);
     let entries: Vec<Entry> = (state.next_sequence..)
@@ -202,7 +203,7 @@ fn append(
             let _ = done.send(result.map(drop));
         }),
     };
-    store.commit(commit).map_err(|rejected| Error::Store(rejected.error.to_string()))?;
+    store.commit(commit).map_err(|rejected| Error::Store(rejected.error))?;
     state.next_sequence = next_sequence;
     Ok(committed)
 }
@@ -213,19 +214,44 @@ async fn wait(committed: oneshot::Receiver<Result<(), store::Error>>) -> Result<
 
 fn answer(committed: Result<Result<(), store::Error>, oneshot::error::RecvError>) -> Result<(), Error> {
     match committed {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Error::Store(error.to_string())),
-        Err(_) => Err(Error::Store("closed".into())),
+        Ok(answer) => answer.map_err(Error::Store),
+        Err(_) => Err(Error::Store(store::Error::Closed)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering;
+    use std::time::Duration;
 
     use super::*;
-    use crate::store::Options;
     use crate::store::tests::faults::open_failing;
+    use crate::store::{LogPosition, LogReader, Options};
+
+    /// What waits for room is not acknowledged, sent again or not, before it is recorded.
+    #[tokio::test]
+    async fn a_cursor_that_the_disk_has_no_room_for_is_acknowledged_once_there_is_some() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = Options { n_virtual_shards: CONTROL_SHARD + 1, ..Options::default() };
+        let (store, disk) = open_failing(directory.path(), options);
+        let store = Arc::new(store);
+        let cursors = Cursors::new(store.clone(), 1, HashMap::new(), 8);
+        let [one, two] = ["10.0", "20.0"].map(|token| token.parse::<Token>().expect("a token"));
+        assert_eq!(cursors.acknowledge("mails", one).await.expect("room"), one);
+        assert_eq!(cursors.acknowledge("mails", one).await.expect("known"), one);
+        disk.is_full.store(true, Ordering::SeqCst);
+        let waits = cursors.acknowledge("mails", two);
+        assert!(tokio::time::timeout(Duration::from_millis(300), waits).await.is_err());
+        let refused = cursors.acknowledge("mails", two).await;
+        assert!(matches!(refused, Err(Error::Store(store::Error::NoSpace))), "{refused:?}");
+        disk.is_full.store(false, Ordering::SeqCst);
+        while store.check().is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(cursors.acknowledge("mails", two).await.expect("room again"), two);
+        store.close().expect("healthy");
+        assert_eq!(LogReader::open(directory.path(), LogPosition::START).expect("a log").count(), 2);
+    }
 
     /// What was not recorded is neither acknowledged when it is sent again, nor
     /// built upon.
@@ -236,13 +262,10 @@ mod tests {
         let (store, disk) = open_failing(directory.path(), options);
         let store = Arc::new(store);
         let cursors = Cursors::new(store.clone(), 1, HashMap::new(), 8);
-        let [one, two] = ["10.0", "20.0"].map(|token| token.parse::<Token>().expect("a token"));
-        assert_eq!(cursors.acknowledge("mails", one).await.expect("room"), one);
-        assert_eq!(cursors.acknowledge("mails", one).await.expect("known"), one);
-        disk.is_full.store(true, Ordering::SeqCst);
+        disk.fails_to_write.store(true, Ordering::SeqCst);
         for _ in 0..2 {
-            let refused = cursors.acknowledge("mails", two).await;
-            assert!(matches!(refused, Err(Error::Store(_))), "{refused:?}");
+            let refused = cursors.acknowledge("mails", "20.0".parse().expect("a token")).await;
+            assert!(matches!(refused, Err(Error::Store(store::Error::FailStop { .. }))), "{refused:?}");
         }
         assert!(store.check().is_err(), "it has stopped");
     }

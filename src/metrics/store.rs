@@ -1,6 +1,6 @@
 //! Commits to the log.
 
-use prometheus::{Histogram, IntCounter, IntGaugeVec, Result, exponential_buckets};
+use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Result, exponential_buckets};
 
 use super::register::Register;
 
@@ -14,6 +14,8 @@ pub struct Store {
     /// Bytes of a commit.
     pub commit_bytes: Histogram,
     pub commit_failures: IntCounter,
+    /// 1 while the disk is full.
+    pub no_space: IntGauge,
     /// Time of writing what the commits left for the views.
     pub view_write_seconds: Histogram,
     /// How long commits had to wait because the views were too far behind.
@@ -39,6 +41,10 @@ impl Store {
             commit_failures: register.counter(
                 "tipoff_commit_failures_total",
                 "Commits that failed; after a failed sync nothing more is acknowledged.",
+            )?,
+            no_space: register.gauge(
+                "tipoff_store_no_space",
+                "1 while the disk is full: events are refused, and what was committed waits.",
             )?,
             view_write_seconds: register
                 .seconds("tipoff_view_write_seconds", "Time to write a batch of values to the views.")?,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -13,9 +14,14 @@ use crate::clock::Clock;
 use crate::config::ClockMode;
 use crate::engine::time::{Millis, Timestamp};
 use crate::record::VIRTUAL_SHARDS;
+use crate::store::{self, Store};
+
+/// After this long without an answer it is looked whether the disk is full.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 
 pub(super) struct Router {
     queues: Vec<Queue>,
+    store: Arc<Store>,
     queue_events: usize,
     /// In replay mode batches enter one at a time, so that no worker's clock
     /// runs ahead of events that are still on their way to it.
@@ -48,6 +54,7 @@ impl Router {
             .unzip();
         let router = Self {
             queues,
+            store: parts.store.clone(),
             queue_events: parts.queue_events,
             replay: Mutex::new(()),
             replay_step: parts.replay_step,
@@ -85,7 +92,7 @@ impl Router {
                 for (worker, items) in parts {
                     answers.push(self.send(worker, items, score.clone()));
                 }
-                Ok(collect(n, answers).await)
+                Ok(self.collect(n, answers).await)
             }
             ClockMode::Replay => {
                 let entered = self.replay.lock().await;
@@ -109,8 +116,8 @@ impl Router {
                 }
                 let advanced = self.advance_all(clock.advance(clock_time.map_or(now, |to| to.max(now))));
                 drop(entered);
-                let results = collect(n, answers).await;
-                wait_for_all(advanced).await.map(|()| results)
+                let results = self.collect(n, answers).await;
+                self.wait_for_all(advanced).await.map(|()| results)
             }
         }
     }
@@ -171,7 +178,7 @@ impl Router {
     /// A replay waits where a live source would be refused: its clock waits with it.
     async fn wait_for_room(&self, worker: usize, n: usize) {
         while !self.queues[worker].has_room(n, self.queue_events) && !self.is_closed(worker) {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -179,7 +186,7 @@ impl Router {
         self.queues[worker].sender.load().is_none()
     }
 
-    fn advance_all(&self, to: Timestamp) -> Vec<oneshot::Receiver<Result<(), Error>>> {
+    fn advance_all(&self, to: Timestamp) -> Vec<Coming<()>> {
         let mut advanced = Vec::with_capacity(self.queues.len());
         for queue in &self.queues {
             let (done, wait) = oneshot::channel();
@@ -190,6 +197,49 @@ impl Router {
             advanced.push(wait);
         }
         advanced
+    }
+
+    async fn collect(&self, n: usize, answers: Vec<PartAnswer>) -> Vec<Result<Submitted, Error>> {
+        let mut results: Vec<Result<Submitted, Error>> = (0..n).map(|_| Err(Error::ShuttingDown)).collect();
+        for answer in answers {
+            let (indices, error) = match answer {
+                PartAnswer::Refused(indices, error) => (indices, error),
+                PartAnswer::Coming(indices, coming) => match self.answered(coming).await {
+                    Ok(submitted) => {
+                        for (index, submitted) in submitted {
+                            results[index] = submitted;
+                        }
+                        continue;
+                    }
+                    Err(error) => (indices, error),
+                },
+            };
+            for index in indices {
+                results[index] = Err(error.clone());
+            }
+        }
+        results
+    }
+
+    async fn wait_for_all(&self, waits: Vec<Coming<()>>) -> Result<(), Error> {
+        for wait in waits {
+            self.answered(wait).await?;
+        }
+        Ok(())
+    }
+
+    /// A worker's answer. What waits for room on the disk is refused meanwhile: sent
+    /// again later, it is answered when the first is durable.
+    async fn answered<T>(&self, mut coming: Coming<T>) -> Result<T, Error> {
+        loop {
+            if let Ok(answer) = tokio::time::timeout(LOOK_FOR_ROOM, &mut coming).await {
+                // None if the worker went away.
+                return answer.unwrap_or(Err(Error::ShuttingDown));
+            }
+            if let Err(error @ store::Error::NoSpace) = self.store.check() {
+                return Err(Error::Store(Arc::new(error)));
+            }
+        }
     }
 }
 
@@ -216,42 +266,10 @@ fn given_arrival(submission: &Submission) -> Option<Timestamp> {
     })
 }
 
+/// An answer on its way.
+type Coming<T> = oneshot::Receiver<Result<T, Error>>;
+
 enum PartAnswer {
     Coming(Vec<usize>, oneshot::Receiver<Answer>),
     Refused(Vec<usize>, Error),
-}
-
-async fn collect(n: usize, answers: Vec<PartAnswer>) -> Vec<Result<Submitted, Error>> {
-    let mut results: Vec<Result<Submitted, Error>> = (0..n).map(|_| Err(Error::ShuttingDown)).collect();
-    for answer in answers {
-        match answer {
-            PartAnswer::Refused(indices, error) => {
-                for index in indices {
-                    results[index] = Err(error.clone());
-                }
-            }
-            PartAnswer::Coming(indices, answer) => match answer.await {
-                Ok(Ok(submitted)) => {
-                    for (index, submitted) in submitted {
-                        results[index] = submitted;
-                    }
-                }
-                Ok(Err(error)) => {
-                    for index in indices {
-                        results[index] = Err(error.clone());
-                    }
-                }
-                // The worker went away without an answer.
-                Err(_) => {}
-            },
-        }
-    }
-    results
-}
-
-async fn wait_for_all(waits: Vec<oneshot::Receiver<Result<(), Error>>>) -> Result<(), Error> {
-    for wait in waits {
-        wait.await.unwrap_or(Err(Error::ShuttingDown))?;
-    }
-    Ok(())
 }

@@ -191,9 +191,11 @@ impl Shard {
                     while self.has_due(to) {
                         self.run_timers(to);
                     }
+                    // Timers may be left if there was no room for them.
+                    let run = self.check();
                     self.commit(Group::default(), move |result| {
                         // Whoever asked may have gone.
-                        let _ = done.send(result);
+                        let _ = done.send(run.and(result));
                     });
                 }
                 None => self.report(),
@@ -205,6 +207,11 @@ impl Shard {
             self.pack_idle();
         }
         self.store_all_dirty();
+    }
+
+    /// Whether something may be taken in: what cannot be logged must not change the state.
+    fn check(&self) -> Result<(), Error> {
+        self.store.check().map_err(|error| Error::Store(Arc::new(error)))
     }
 
     /// How long to wait for a message.
@@ -221,7 +228,7 @@ impl Shard {
         }
     }
 
-    /// Whether timers are due and may be run: what cannot be logged must not change the state.
+    /// Whether timers are due and may be run.
     fn has_due(&self, until: Timestamp) -> bool {
         self.timers.next_due().is_some_and(|due| due <= until) && self.store.check().is_ok()
     }
@@ -239,9 +246,9 @@ impl Shard {
         let n_events = batch.items.len();
         self.queue.waiting.fetch_sub(n_events, Ordering::AcqRel);
         let reply = batch.reply;
-        if let Err(error) = self.store.check() {
+        if let Err(error) = self.check() {
             // The caller may have gone.
-            let _ = reply.send(Err(Error::Store(Arc::new(error))));
+            let _ = reply.send(Err(error));
             return;
         }
         let models = self.models.load_full();

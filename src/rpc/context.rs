@@ -120,7 +120,7 @@ impl From<pipeline::Error> for Refusal {
             pipeline::Error::TooManyTraits { .. } => Reason::TooManyTraits,
             pipeline::Error::ReplayStepTooLarge { .. } => Reason::ReplayStepTooLarge,
             pipeline::Error::ShuttingDown => Reason::Draining,
-            pipeline::Error::Store(_) => Reason::StoreFailed,
+            pipeline::Error::Store(error) => Reason::from(&**error),
         };
         Self::new(reason, error)
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tonic::Code;
 
+use crate::store;
+
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $code:ident $(, retry $retry_ms:literal ms)?;)+) => {
         /// A stable, machine-readable reason; see the table in this file.
@@ -173,6 +175,8 @@ reasons! {
     SubscriptionTaken = "SUBSCRIPTION_TAKEN", Aborted;
     /// The store cannot write; the server acknowledges nothing until it restarts.
     StoreFailed = "STORE_FAILED", Unavailable, retry 5_000 ms;
+    /// The disk is full; what has been taken in and not acknowledged is kept, and is acknowledged when sent again once there is room.
+    NoSpace = "NO_SPACE", ResourceExhausted, retry 2_000 ms;
     /// A call, or a parameter of one, that other servers of the protocol have and this one does not.
     NotSupported = "NOT_SUPPORTED", Unimplemented;
     /// The server is about to stop.
@@ -187,7 +191,7 @@ reasons! {
 
 impl Reason {
     /// What a single event of a batch can be refused for.
-    pub const OF_EVENTS: [Self; 24] = [
+    pub const OF_EVENTS: [Self; 25] = [
         Self::Malformed,
         Self::UserIdMissing,
         Self::IdTooLong,
@@ -211,8 +215,19 @@ impl Reason {
         Self::ReplayStepTooLarge,
         Self::Overloaded,
         Self::StoreFailed,
+        Self::NoSpace,
         Self::Draining,
     ];
+}
+
+/// Why the store takes nothing.
+impl From<&store::Error> for Reason {
+    fn from(error: &store::Error) -> Self {
+        match error {
+            store::Error::NoSpace => Self::NoSpace,
+            _ => Self::StoreFailed,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ impl Triggers {
     async fn acknowledge_up_to(&self, name: &str, token: Token) -> Result<Token, Refusal> {
         self.context.parts.cursors.acknowledge(name, token).await.map_err(|error| match error {
             delivery::CursorError::TooMany { .. } => Refusal::new(Reason::TooManySubscriptions, error),
-            delivery::CursorError::Store(_) => Refusal::new(Reason::StoreFailed, error),
+            delivery::CursorError::Store(ref failed) => Refusal::new(failed.into(), error),
         })
     }
 

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::log::writer::{LogWriter, WriteError};
 use super::log::{Entry, LogPosition};
 use super::poison::Poison;
+use super::space::{Space, Writer};
 use super::views::ViewWrite;
 use super::views::behind::{Applied, Behind};
 use super::{Durability, Error, Group, Observer};
@@ -23,6 +24,7 @@ pub struct Commit {
     /// in the views, the writes of this commit and of those before included.
     pub replay_from: Option<(u16, LogPosition)>,
     /// Called once, on the commit thread: it must be quick, and not wait for the store.
+    /// While the disk is full it is not called: the commit waits, before all that follow.
     pub done: Done,
 }
 
@@ -57,6 +59,7 @@ pub struct CommitThread {
     pub options: CommitOptions,
     pub behind: Arc<Behind>,
     pub poison: Poison,
+    pub space: Space,
     pub observer: Arc<dyn Observer>,
     /// When what was written first after the last sync was written.
     pub unsynced_since: Option<Instant>,
@@ -124,8 +127,7 @@ impl CommitThread {
             return self.fail(first.done, error);
         }
         let start = Instant::now();
-        if let Err(error) = self.writer.roll_if_full() {
-            let error = self.give_up(error);
+        if let Err(error) = self.with_room(LogWriter::roll_if_full) {
             return self.fail(first.done, error);
         }
         let at = self.writer.end();
@@ -133,7 +135,7 @@ impl CommitThread {
         let bytes = self.writer.staged_bytes();
         let written = match self.poison.check() {
             // Stopped by the answer to a commit that did not fit in.
-            Err(error) => Err(WriteError::Fatal(error)),
+            Err(error) => Err(error),
             Ok(()) if bytes == 0 => Ok(at),
             Ok(()) => self.write(),
         };
@@ -145,7 +147,6 @@ impl CommitThread {
                 self.complete(members, Staged { at, bytes }, end);
             }
             Err(error) => {
-                let error = self.give_up(error);
                 for member in members {
                     self.fail(member.done, error.clone());
                 }
@@ -176,16 +177,42 @@ impl CommitThread {
         members
     }
 
-    fn write(&mut self) -> Result<LogPosition, WriteError> {
-        let end = self.writer.write()?;
+    fn write(&mut self) -> Result<LogPosition, Error> {
+        let end = self.with_room(LogWriter::write)?;
         match self.options.durability {
-            Durability::Fsync => self.writer.sync().map_err(WriteError::Fatal)?,
+            Durability::Fsync => self.writer.sync().map_err(|error| self.poison.set(error.to_string()))?,
             Durability::Interval(_) => {
                 self.unsynced_since.get_or_insert_with(Instant::now);
             }
             Durability::Memory => {}
         }
         Ok(end)
+    }
+
+    /// Does what needs room on the disk, as soon as there is some: what was
+    /// committed is in the state of its worker already, and others build upon it.
+    ///
+    /// # Errors
+    /// The store has stopped: for good reason, or because it is closed while it waits.
+    fn with_room<T>(
+        &mut self,
+        attempt: impl Fn(&mut LogWriter) -> Result<T, WriteError>,
+    ) -> Result<T, Error> {
+        loop {
+            match attempt(&mut self.writer) {
+                Ok(done) => {
+                    self.space.found(Writer::Log);
+                    return Ok(done);
+                }
+                Err(WriteError::Fatal(error)) => return Err(self.poison.set(error.to_string())),
+                Err(WriteError::NoSpace) => {
+                    if !self.space.wait(Writer::Log) {
+                        return Err(self.poison.set(Error::NoSpace.to_string()));
+                    }
+                    self.poison.check()?;
+                }
+            }
+        }
     }
 
     /// Answers first, then hands over to the views: that may have to wait.
@@ -228,13 +255,6 @@ impl CommitThread {
     fn fail(&self, done: Done, error: Error) {
         self.observer.commit_failed();
         done(Err(error));
-    }
-
-    fn give_up(&self, error: WriteError) -> Error {
-        match error {
-            WriteError::NoSpace => Error::NoSpace,
-            WriteError::Fatal(error) => self.poison.set(error.to_string()),
-        }
     }
 }
 

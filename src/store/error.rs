@@ -54,6 +54,9 @@ pub enum Error {
     #[error("value of {view} at key {key:02x?} is damaged")]
     ViewDamaged { view: View, key: Vec<u8> },
 
+    #[error("the views lost batches {kept} to {written}")]
+    ViewsLost { kept: u64, written: u64 },
+
     #[error("the views' store failed: {0}")]
     Views(Arc<fjall::Error>),
 
@@ -78,16 +81,13 @@ pub enum Error {
     #[error("worker {worker} is outside of 0..{n_workers}")]
     UnknownWorker { worker: u16, n_workers: u16 },
 
-    /// Also the answer to what was queued behind a commit refused for want of
-    /// space, so that a gap never reaches the log.
     #[error("virtual shard {virtual_shard} continues with sequence {expected}, not {found}")]
     OutOfSequence { virtual_shard: u16, expected: u64, found: u64 },
 
     #[error("the commit queue is full")]
     QueueFull,
 
-    /// Nothing of the commit was kept; the same commit can be tried again.
-    #[error("no space left for the log")]
+    #[error("no space left on the disk")]
     NoSpace,
 
     #[error("the store stopped after a failure, restart from the log: {reason}")]
@@ -131,13 +131,23 @@ impl Error {
     }
 
     pub(super) fn is_out_of_space(&self) -> bool {
+        let is_full = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        };
         match self {
             Self::NoSpace => true,
-            Self::Io { error, .. } => {
-                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
+            Self::Io { error, .. } => is_full(error),
+            Self::Views(source) => match &**source {
+                fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => is_full(error),
+                _ => false,
+            },
             _ => false,
         }
+    }
+
+    /// Whether the views' store takes no writes any more, for what it met before.
+    pub(super) fn is_views_poisoned(&self) -> bool {
+        matches!(self, Self::Views(source) if matches!(**source, fjall::Error::Poisoned))
     }
 }
 

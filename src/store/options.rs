@@ -48,6 +48,8 @@ pub trait Observer: Send + Sync {
     fn committed(&self, _group: &Group) {}
     /// A commit that was queued is not in the log.
     fn commit_failed(&self) {}
+    /// There is no room on the disk, and commits wait; or there is room again.
+    fn short_of_space(&self, _is_short: bool) {}
     fn views_written(&self, _batch: &ViewBatch) {}
     /// The views are too far behind: commits after this one had to wait.
     fn commits_waited_for_views(&self, _waited: Duration) {}

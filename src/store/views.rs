@@ -79,6 +79,13 @@ pub struct ViewOptions {
     pub sync: bool,
 }
 
+/// Views whose files are closed.
+pub struct Shut {
+    directory: PathBuf,
+    /// That they had taken.
+    n_batches: u64,
+}
+
 impl View {
     pub const ALL: [Self; 6] =
         [Self::Profiles, Self::Shards, Self::Outbox, Self::Timers, Self::Dedup, Self::Control];
@@ -139,6 +146,11 @@ impl Views {
         let (directory, store) = (self.directory.clone(), self.meta().store);
         drop(self);
         Self::create_anew(&directory, store, options)
+    }
+
+    /// Closes the files, to open them anew.
+    pub fn shut(self) -> Shut {
+        Shut { directory: self.directory.clone(), n_batches: self.meta().n_batches }
     }
 
     pub fn applied(&self) -> LogPosition {
@@ -300,6 +312,18 @@ impl Views {
     }
 }
 
+impl Shut {
+    /// The views as they are on the disk: with the batch, perhaps, that was not known to be written.
+    ///
+    /// # Errors
+    /// They do not open, or have lost what they had taken.
+    pub fn open(&self, options: ViewOptions) -> Result<Views, Error> {
+        let views = Views::load(&self.directory, options).map_err(LoadError::into_error)?;
+        let (kept, written) = (views.meta().n_batches, self.n_batches);
+        if kept < written { Err(Error::ViewsLost { kept, written }) } else { Ok(views) }
+    }
+}
+
 enum LoadError {
     Refused(Error),
     Unusable(String),
@@ -310,20 +334,23 @@ impl LoadError {
     fn of_open(error: Error) -> Self {
         match &error {
             Error::Views(source) => match **source {
-                fjall::Error::Io(_) | fjall::Error::Locked | fjall::Error::InvalidVersion(_) => {
-                    Self::Refused(error)
-                }
+                fjall::Error::Io(_)
+                | fjall::Error::Storage(fjall::LsmError::Io(_))
+                | fjall::Error::Locked
+                | fjall::Error::InvalidVersion(_) => Self::Refused(error),
                 _ => Self::Unusable(error.to_string()),
             },
             _ => Self::Refused(error),
         }
     }
 
-    /// For views made just now, which nothing excuses.
+    /// For views that were open just now, which nothing excuses.
     fn into_error(self) -> Error {
         match self {
             Self::Refused(error) => error,
-            Self::Unusable(reason) => Error::FailStop { reason: format!("new views: {reason}").into() },
+            Self::Unusable(reason) => {
+                Error::FailStop { reason: format!("views opened again: {reason}").into() }
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod commands;
 mod crash;
+mod disk_full;
 mod drain;
 mod fail_stop;
 mod harness;

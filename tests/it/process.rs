@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,16 @@ use tonic::transport::{Channel, Endpoint};
 
 /// Longest wait for a server to start.
 const START: Duration = Duration::from_secs(30);
+
+/// What takes half of a small disk.
+pub const FILLER: &str = "filler";
+
+/// What of a store lies on a small disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSmallDisk {
+    Everything,
+    AllButTheLog,
+}
 
 /// A running `tipoff serve`; killed when dropped.
 pub struct Process {
@@ -22,16 +32,55 @@ pub struct Process {
 impl Process {
     /// Starts a server on what is in `directory` and waits until it serves.
     pub fn start(directory: &Path, flags: &[(&str, &str)]) -> Self {
-        Self::start_and_read(directory, flags, true)
+        Self::start_and_read(serve(directory, flags), true)
+    }
+
+    /// The same, with the store, or all of it but the log, on a disk of its own, of so many
+    /// bytes, half of which a file called [`FILLER`] takes. None where this process may not
+    /// mount one.
+    pub fn start_on_small_disk(
+        directory: &Path,
+        (on_it, bytes): (OnSmallDisk, usize),
+        flags: &[(&str, &str)],
+    ) -> Option<Self> {
+        let store = directory.join("store");
+        std::fs::create_dir_all(&store).expect("created");
+        let path = store.display();
+        let mut mount = format!("mount -t tmpfs -o size={bytes} tmpfs '{path}'");
+        if on_it == OnSmallDisk::AllButTheLog {
+            mount += &format!(" && mkdir '{path}/log' && mount -t tmpfs tmpfs '{path}/log'");
+        }
+        let in_namespace = ["--user", "--map-root-user", "--mount", "sh", "-c"];
+        match Command::new("unshare").args(in_namespace).arg(&mount).output() {
+            Ok(output) if output.status.success() => {}
+            refused => {
+                println!("skipped: no disk can be mounted here ({refused:?})");
+                return None;
+            }
+        }
+        let fill = format!("{mount} && head -c {} /dev/zero > '{path}/{FILLER}'", bytes / 2);
+        let served = serve(directory, flags);
+        let mut command = Command::new("unshare");
+        command.args(in_namespace).arg(format!(r#"{fill} && exec "$0" "$@""#));
+        command.arg(served.get_program()).args(served.get_args());
+        command.stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
+        command.env_remove("ORT_DYLIB_PATH").env_remove("VIRTUAL_ENV");
+        Some(Self::start_and_read(command, true))
+    }
+
+    /// A path as the server sees it, for others.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        let rooted = path.strip_prefix("/").expect("an absolute path");
+        Path::new("/proc").join(self.pid().to_string()).join("root").join(rooted)
     }
 
     /// The same, but nobody reads its log once it serves.
     pub fn start_unread(directory: &Path) -> Self {
-        Self::start_and_read(directory, &[], false)
+        Self::start_and_read(serve(directory, &[]), false)
     }
 
-    fn start_and_read(directory: &Path, flags: &[(&str, &str)], reads_on: bool) -> Self {
-        let mut child = serve(directory, flags).spawn().expect("the binary runs");
+    fn start_and_read(mut command: Command, reads_on: bool) -> Self {
+        let mut child = command.spawn().expect("the binary runs");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let (served, serving) = mpsc::channel();
         // Reads on for as long as the server lives, or its pipe would fill.

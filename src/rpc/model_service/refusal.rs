@@ -1,5 +1,6 @@
 //! Why a model is refused, as callers are told: one table.
 
+use crate::delivery::CursorError;
 use crate::deploy;
 use crate::onnx;
 use crate::registry;
@@ -16,7 +17,8 @@ impl From<deploy::Error> for Refusal {
             deploy::Error::Moved { .. } => (Reason::AliasMoved, ""),
             deploy::Error::Alias(_) => (Reason::AliasInvalid, ""),
             deploy::Error::NoPrevious { .. } => (Reason::NoPreviousVersion, ""),
-            deploy::Error::Record(_) => (Reason::StoreFailed, ""),
+            deploy::Error::Record(CursorError::Store(failed)) => (failed.into(), ""),
+            deploy::Error::Record(CursorError::TooMany { .. }) => (Reason::Internal, ""),
         };
         if field.is_empty() { Self::new(reason, error) } else { Self::of_field(reason, field, error) }
     }

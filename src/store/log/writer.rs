@@ -37,14 +37,16 @@ pub struct LogWriter {
     is_synced: bool,
     sequences: Sequences,
     staged: Vec<u8>,
-    /// The sequences as they were before each staged entry.
+    /// The staged group has its marker.
+    is_sealed: bool,
+    /// The sequences as they were before each entry of the commit being staged.
     undo: Vec<(u16, Option<u64>)>,
 }
 
-/// Why a group is not in the log.
+/// Why a group, or a new segment, is not in the log.
 #[derive(Debug)]
 pub enum WriteError {
-    /// The log is as it was before the group.
+    /// The log is as it was before; the same can be tried again.
     NoSpace,
     /// What the log holds is unknown.
     Fatal(Error),
@@ -75,6 +77,7 @@ impl LogWriter {
             is_synced: true,
             sequences: tail.sequences,
             staged: Vec::new(),
+            is_sealed: false,
             undo: Vec::new(),
         })
     }
@@ -118,14 +121,17 @@ impl LogWriter {
     /// # Errors
     /// An entry over a limit or out of sequence: nothing of the commit is staged.
     pub fn stage(&mut self, entries: &[Entry]) -> Result<Vec<LogPosition>, Error> {
+        debug_assert!(!self.is_sealed);
         self.check_sizes(entries)?;
-        let n_undo = self.undo.len();
+        self.undo.clear();
         for entry in entries {
             let (virtual_shard, found) = (entry.virtual_shard, entry.sequence);
             match self.sequences.advance(virtual_shard, found) {
                 Ok(before) => self.undo.push((virtual_shard, before)),
                 Err(expected) => {
-                    self.undo_sequences(n_undo);
+                    while let Some((virtual_shard, before)) = self.undo.pop() {
+                        self.sequences.restore(virtual_shard, before);
+                    }
                     return Err(Error::OutOfSequence { virtual_shard, expected, found });
                 }
             }
@@ -136,23 +142,24 @@ impl LogWriter {
     /// Writes the staged group and its marker. Durable after the next [`sync`](Self::sync).
     ///
     /// # Errors
-    /// Nothing of the group is in the log, and its sequences are free again,
+    /// Nothing of the group is in the log. It stays staged, to be written again,
     /// unless the error is fatal.
     pub fn write(&mut self) -> Result<LogPosition, WriteError> {
-        let marker = Entry { virtual_shard: 0, sequence: self.group, payload: Vec::new() };
-        self.push(Kind::Commit, &marker);
+        if !self.is_sealed {
+            let marker = Entry { virtual_shard: 0, sequence: self.group, payload: Vec::new() };
+            self.push(Kind::Commit, &marker);
+            self.is_sealed = true;
+        }
         let written = self.disk.write(&self.file, self.file_bytes, &self.staged);
-        let bytes = self.staged.len() as u64;
-        self.staged.clear();
         if let Err(error) = written.map_err(Error::io("write", &self.path)) {
-            self.undo_sequences(0);
             if !error.is_out_of_space() || self.disk.truncate(&self.file, self.file_bytes).is_err() {
                 return Err(WriteError::Fatal(error));
             }
             return Err(WriteError::NoSpace);
         }
-        self.undo.clear();
-        self.file_bytes += bytes;
+        self.file_bytes += self.staged.len() as u64;
+        self.staged.clear();
+        self.is_sealed = false;
         self.group += 1;
         self.is_synced = false;
         Ok(self.end())
@@ -201,13 +208,5 @@ impl LogWriter {
         };
         frame::encode(&mut self.staged, self.seal, position, &header, &entry.payload);
         position
-    }
-
-    fn undo_sequences(&mut self, down_to: usize) {
-        while self.undo.len() > down_to {
-            if let Some((virtual_shard, before)) = self.undo.pop() {
-                self.sequences.restore(virtual_shard, before);
-            }
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::super::log::disk::{Disk, RealDisk};
 use super::*;
@@ -10,7 +10,7 @@ use super::*;
 #[derive(Default)]
 pub struct FailingDisk {
     pub is_full: AtomicBool,
-    fails_to_write: AtomicBool,
+    pub fails_to_write: AtomicBool,
     fails_to_sync: AtomicBool,
     fails_to_truncate: AtomicBool,
 }
@@ -51,27 +51,66 @@ fn outcome(store: &Store, entries: Vec<Entry>, view: &[u8]) -> Result<Committed,
     queue(store, entries, vec![put(View::Profiles, b"u", view)], None).recv().unwrap()
 }
 
+/// Counts how often it was said that there is no room, and that there is.
+#[derive(Default)]
+struct Room {
+    short: AtomicUsize,
+    found: AtomicUsize,
+}
+
+impl Observer for Room {
+    fn short_of_space(&self, is_short: bool) {
+        if is_short { &self.short } else { &self.found }.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 #[test]
-fn a_full_disk_refuses_a_commit_that_can_be_tried_again() {
+fn on_a_full_disk_commits_wait_in_their_order() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, disk) = open_failing(directory.path(), options());
+    let room = Arc::new(Room::default());
+    let (store, disk) = open_failing(directory.path(), Options { observer: room.clone(), ..options() });
     outcome(&store, vec![entry(0, 1, b"one")], b"1").unwrap();
     disk.is_full.store(true, Ordering::SeqCst);
-    let refused = outcome(&store, vec![entry(0, 2, b"two")], b"2");
-    assert!(matches!(refused, Err(Error::NoSpace)), "{refused:?}");
-    assert_eq!(store.health(), Health::Healthy);
+    let two = queue(&store, vec![entry(0, 2, b"two")], vec![put(View::Profiles, b"u", b"2")], None);
+    while store.health() != Health::NoSpace {
+        std::thread::yield_now();
+    }
+    assert!(matches!(store.check(), Err(Error::NoSpace)));
+    // What was under way by then follows.
+    let three = queue(&store, vec![entry(0, 3, b"three")], vec![put(View::Profiles, b"u", b"3")], None);
+    // Several tries later.
+    std::thread::sleep(Duration::from_millis(1_200));
+    assert!(two.try_recv().is_err() && three.try_recv().is_err());
     disk.is_full.store(false, Ordering::SeqCst);
-
-    // What was queued behind must not leave a gap.
-    let gap = outcome(&store, vec![entry(0, 3, b"three")], b"3");
-    assert!(matches!(gap, Err(Error::OutOfSequence { expected: 2, found: 3, .. })), "{gap:?}");
+    let [two, three] = [two, three].map(|waiting| waiting.recv().unwrap().expect("it is committed"));
+    assert!(two.end <= three.positions[0]);
+    assert_eq!((store.health(), store.check().is_ok()), (Health::Healthy, true));
+    assert_eq!((room.short.load(Ordering::SeqCst), room.found.load(Ordering::SeqCst)), (1, 1));
     store.flush_views().unwrap();
-    assert_eq!(store.view_get(View::Profiles, b"u").unwrap().as_deref(), Some(b"1".as_slice()));
-    outcome(&store, vec![entry(0, 2, b"two"), entry(0, 3, b"three")], b"3").unwrap();
+    assert_eq!(store.view_get(View::Profiles, b"u").unwrap().as_deref(), Some(b"3".as_slice()));
     store.close().unwrap();
     let (_store, recovery) = open(directory.path());
     let all = [entry(0, 1, b"one"), entry(0, 2, b"two"), entry(0, 3, b"three")];
     assert_eq!(entries_from(&recovery, LogPosition::START), all);
+    assert_eq!(recovery.torn_tail(), None);
+}
+
+#[test]
+fn what_waits_for_room_when_the_store_closes_is_not_committed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, disk) = open_failing(directory.path(), options());
+    outcome(&store, vec![entry(0, 1, b"one")], b"1").unwrap();
+    disk.is_full.store(true, Ordering::SeqCst);
+    let waiting = [(2, b"two".as_slice()), (3, b"three")]
+        .map(|(sequence, payload)| queue(&store, vec![entry(0, sequence, payload)], Vec::new(), None));
+    assert!(matches!(store.close(), Err(Error::FailStop { .. })));
+    for waiting in waiting {
+        let refused = waiting.recv().unwrap();
+        assert!(matches!(refused, Err(Error::FailStop { .. })), "{refused:?}");
+    }
+    drop(store);
+    let (_store, recovery) = open(directory.path());
+    assert_eq!(entries_from(&recovery, LogPosition::START), [entry(0, 1, b"one")]);
     assert_eq!(recovery.torn_tail(), None);
 }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::super::log::LogPosition;
 use super::super::log::disk::Disk;
 use super::super::poison::Poison;
+use super::super::space::{Space, Writer};
 use super::super::{Error, Observer, ViewBatch};
 use super::{Batch, View, ViewOptions, ViewWrite, Views};
 
@@ -247,75 +248,122 @@ fn value_bytes(value: Option<&Vec<u8>>) -> usize {
     value.map_or(0, Vec::len)
 }
 
-/// The view thread: writes what is due until told to close, or until a write fails.
-pub fn run(behind: &Behind, views: &SharedViews, disk: &dyn Disk, poison: &Poison, observer: &dyn Observer) {
-    let turns = AssertUnwindSafe(|| take_turns(behind, views, disk, poison, observer));
-    if panic::catch_unwind(turns).is_err() {
-        poison.set("the view thread panicked");
-        behind.lock().is_stopped = true;
-        behind.done.notify_all();
-    }
+/// What the view thread works with.
+pub struct ViewThread {
+    pub behind: Arc<Behind>,
+    pub views: SharedViews,
+    pub disk: Arc<dyn Disk>,
+    pub poison: Poison,
+    pub space: Space,
+    pub observer: Arc<dyn Observer>,
 }
 
-fn take_turns(
-    behind: &Behind,
-    views: &SharedViews,
-    disk: &dyn Disk,
-    poison: &Poison,
-    observer: &dyn Observer,
-) {
-    loop {
-        let turn = behind.take();
-        // The commit thread may go on as soon as the map is empty.
-        behind.done.notify_all();
-        if let Err(error) = write(behind, views, disk, observer, &turn) {
-            poison.set(format!("views: {error}"));
-        }
-        let mut pending = behind.lock();
-        let has_failed = poison.reason().is_some();
-        if !has_failed {
-            pending.flushed = turn.flushes;
-        }
-        pending.is_stopped = has_failed || turn.is_closing;
-        behind.done.notify_all();
-        if pending.is_stopped {
-            return;
+impl ViewThread {
+    /// Writes what is due until told to close, or until a write fails.
+    pub fn run(self) {
+        if panic::catch_unwind(AssertUnwindSafe(|| self.take_turns())).is_err() {
+            self.poison.set("the view thread panicked");
+            self.behind.lock().is_stopped = true;
+            self.behind.done.notify_all();
         }
     }
-}
 
-fn write(
-    behind: &Behind,
-    views: &SharedViews,
-    disk: &dyn Disk,
-    observer: &dyn Observer,
-    turn: &Turn,
-) -> Result<(), Error> {
-    let start = Instant::now();
-    // Views that outlive the log they include would be refused at the next start.
-    if let Some(file) = &turn.unsynced {
-        disk.sync(file).map_err(|error| Error::FailStop { reason: format!("sync: {error}").into() })?;
+    fn take_turns(&self) {
+        loop {
+            let turn = self.behind.take();
+            // The commit thread may go on as soon as the map is empty.
+            self.behind.done.notify_all();
+            if let Err(error) = self.write_with_room(&turn) {
+                self.poison.set(format!("views: {error}"));
+            }
+            let mut pending = self.behind.lock();
+            let has_failed = self.poison.reason().is_some();
+            if !has_failed {
+                pending.flushed = turn.flushes;
+            }
+            pending.is_stopped = has_failed || turn.is_closing;
+            self.behind.done.notify_all();
+            if pending.is_stopped {
+                return;
+            }
+        }
     }
-    if turn.reset {
-        let mut guard = views.write().unwrap_or_else(PoisonError::into_inner);
-        let current = guard.take().ok_or(Error::Closed)?;
-        *guard = Some(current.reset(behind.options.views)?);
-        return Ok(());
+
+    /// Writes as soon as there is room on the disk.
+    fn write_with_room(&self, turn: &Turn) -> Result<(), Error> {
+        let mut was_opened_again = false;
+        loop {
+            let error = match self.write(turn) {
+                Ok(()) => {
+                    self.space.found(Writer::Views);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            // What fills the disk may be met by the store's own work, which then tells
+            // the next write only that it takes none.
+            let is_poisoned = error.is_views_poisoned() && !was_opened_again;
+            if !is_poisoned && !error.is_out_of_space() {
+                return Err(error);
+            }
+            self.open_again(&error)?;
+            was_opened_again = true;
+        }
     }
-    let guard = views.read().unwrap_or_else(PoisonError::into_inner);
-    let views = guard.as_ref().ok_or(Error::Closed)?;
-    let replay_from = turn.replay_from.unwrap_or_else(|| views.replay_from()).min(turn.applied);
-    let batch = Batch { writes: &turn.writes, applied: turn.applied, replay_from };
-    if !turn.writes.is_empty() || views.applied() != batch.applied || views.replay_from() != replay_from {
-        views.apply(&batch)?;
+
+    /// Opens the views anew: after a failed write their store takes no other one.
+    fn open_again(&self, failed: &Error) -> Result<(), Error> {
+        self.wait_for_room(failed)?;
+        let mut guard = self.views.write().unwrap_or_else(PoisonError::into_inner);
+        let shut = guard.take().ok_or(Error::Closed)?.shut();
+        loop {
+            match shut.open(self.behind.options.views) {
+                Ok(views) => {
+                    *guard = Some(views);
+                    return Ok(());
+                }
+                Err(error) if error.is_out_of_space() => self.wait_for_room(&error)?,
+                Err(error) => return Err(error),
+            }
+        }
     }
-    if turn.is_closing {
-        views.sync()?;
+
+    fn wait_for_room(&self, failed: &Error) -> Result<(), Error> {
+        if failed.is_out_of_space() && !self.space.wait(Writer::Views) {
+            return Err(Error::NoSpace);
+        }
+        Ok(())
     }
-    observer.views_written(&ViewBatch {
-        n_values: turn.writes.len(),
-        bytes: turn.bytes,
-        elapsed: start.elapsed(),
-    });
-    Ok(())
+
+    fn write(&self, turn: &Turn) -> Result<(), Error> {
+        let start = Instant::now();
+        // Views that outlive the log they include would be refused at the next start.
+        if let Some(file) = &turn.unsynced {
+            self.disk
+                .sync(file)
+                .map_err(|error| Error::FailStop { reason: format!("sync: {error}").into() })?;
+        }
+        if turn.reset {
+            let mut guard = self.views.write().unwrap_or_else(PoisonError::into_inner);
+            let current = guard.take().ok_or(Error::Closed)?;
+            *guard = Some(current.reset(self.behind.options.views)?);
+            return Ok(());
+        }
+        let guard = self.views.read().unwrap_or_else(PoisonError::into_inner);
+        let views = guard.as_ref().ok_or(Error::Closed)?;
+        let replay_from = turn.replay_from.unwrap_or_else(|| views.replay_from()).min(turn.applied);
+        let batch = Batch { writes: &turn.writes, applied: turn.applied, replay_from };
+        if !turn.writes.is_empty() || views.applied() != batch.applied || views.replay_from() != replay_from {
+            views.apply(&batch)?;
+        }
+        if turn.is_closing {
+            views.sync()?;
+        }
+        self.observer.views_written(&ViewBatch {
+            n_values: turn.writes.len(),
+            bytes: turn.bytes,
+            elapsed: start.elapsed(),
+        });
+        Ok(())
+    }
 }
