@@ -13,6 +13,7 @@ pub mod score;
 pub mod send;
 pub mod serve;
 pub mod simulate;
+pub mod store;
 pub mod watch;
 
 use std::path::PathBuf;
@@ -49,6 +50,8 @@ enum Command {
     },
     /// Look at, package and score models, without a server
     Model(model::Args),
+    /// Verify what lies in a data directory, without a server
+    Store(store::Args),
     /// Send an event file to a server
     Send(send::Args),
     /// Print a user's scores
@@ -73,6 +76,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Check { file, json } => check::check(&file, json),
         Command::Model(args) => model::run(args),
+        Command::Store(args) => store::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Send(args) => block_on(send::run(args)),
         Command::Score(args) => block_on(score::run(args)),

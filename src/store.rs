@@ -35,6 +35,7 @@ use space::Space;
 use views::behind::{Behind, BehindOptions, SharedViews, ViewThread};
 use views::{MAX_KEY_BYTES, ViewOptions, Views};
 
+pub mod backup;
 mod commit;
 mod error;
 mod lock;
@@ -42,9 +43,11 @@ mod log;
 mod options;
 mod poison;
 mod recovery;
+pub mod repair;
 mod space;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod verify;
 mod views;
 
 const LOG_DIRECTORY: &str = "log";

@@ -41,15 +41,16 @@ pub enum Error {
     LogLost { directory: PathBuf },
 
     #[error(
-        "the views include the log up to {applied}, but it ends at {log_end}: the end of the log is lost; \
-         to go on without it, remove the views"
+        "the views in {directory:?} include the log up to {applied}, but it ends at {log_end}: the end of the \
+         log is lost; to go on without it, remove the views"
     )]
-    ViewsAhead { applied: LogPosition, log_end: LogPosition },
+    ViewsAhead { directory: PathBuf, applied: LogPosition, log_end: LogPosition },
 
     #[error(
-        "the views belong to store {views}, the log to {log}; to rebuild them from this log, remove the views"
+        "the views in {directory:?} belong to store {views}, the log to {log}; to rebuild them from this log, \
+         remove the views"
     )]
-    ForeignViews { views: StoreId, log: StoreId },
+    ForeignViews { directory: PathBuf, views: StoreId, log: StoreId },
 
     #[error("value of {view} at key {key:02x?} is damaged")]
     ViewDamaged { view: View, key: Vec<u8> },
@@ -57,8 +58,8 @@ pub enum Error {
     #[error("the views lost batches {kept} to {written}")]
     ViewsLost { kept: u64, written: u64 },
 
-    #[error("the views' store failed: {0}")]
-    Views(Arc<fjall::Error>),
+    #[error("the views' store in {directory:?} failed: {error}")]
+    Views { directory: PathBuf, error: Arc<fjall::Error> },
 
     #[error("log position {position} is outside of the log, {start} to {end}")]
     OutOfLog { position: LogPosition, start: LogPosition, end: LogPosition },
@@ -130,6 +131,11 @@ impl Error {
         move |error| Self::Io { action, path, error: Arc::new(error) }
     }
 
+    pub(super) fn views(directory: &Path) -> impl Fn(fjall::Error) -> Self {
+        let directory = directory.to_owned();
+        move |error| Self::Views { directory: directory.clone(), error: Arc::new(error) }
+    }
+
     pub(super) fn is_out_of_space(&self) -> bool {
         let is_full = |error: &io::Error| {
             matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -137,24 +143,27 @@ impl Error {
         match self {
             Self::NoSpace => true,
             Self::Io { error, .. } => is_full(error),
-            Self::Views(source) => match &**source {
-                fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => is_full(error),
-                _ => false,
-            },
+            Self::Views { error, .. } => io_cause(error).is_some_and(is_full),
             _ => false,
         }
     }
 
     /// Whether the views' store takes no writes any more, for what it met before.
     pub(super) fn is_views_poisoned(&self) -> bool {
-        matches!(self, Self::Views(source) if matches!(**source, fjall::Error::Poisoned))
+        matches!(self, Self::Views { error, .. } if matches!(**error, fjall::Error::Poisoned))
     }
 }
 
-impl From<fjall::Error> for Error {
-    fn from(source: fjall::Error) -> Self {
-        Self::Views(Arc::new(source))
+/// What the file system said, if it is at the bottom of it.
+pub(super) fn io_cause(error: &fjall::Error) -> Option<&io::Error> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return Some(io);
+        }
+        next = cause.source();
     }
+    None
 }
 
 impl fmt::Display for Fault {

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Error;
 
@@ -11,11 +11,39 @@ pub struct LockFile {
     _file: File,
 }
 
+/// Whether somebody has the store open, found out without a trace.
+pub enum Peek {
+    Held {
+        pid: Option<u32>,
+    },
+    /// Nobody does, and nobody will while this is held. None where there is no file to lock.
+    Free(Option<LockFile>),
+}
+
 impl LockFile {
+    /// Where the lock lies.
+    pub fn path(directory: &Path) -> PathBuf {
+        directory.join("LOCK")
+    }
+
+    /// Locks what there is to lock, and writes nothing.
+    pub fn peek(directory: &Path) -> Result<Peek, Error> {
+        let path = Self::path(directory);
+        if !path.is_file() {
+            return Ok(Peek::Free(None));
+        }
+        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Peek::Free(Some(Self { _file: file }))),
+            Err(TryLockError::WouldBlock) => Ok(Peek::Held { pid: holder(&mut file) }),
+            Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
+        }
+    }
+
     /// # Errors
     /// [`Error::Locked`] with the holder's pid.
     pub fn acquire(directory: &Path) -> Result<Self, Error> {
-        let path = directory.join("LOCK");
+        let path = Self::path(directory);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -26,10 +54,7 @@ impl LockFile {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                // The pid is a courtesy: a holder that has not written it yet is still a holder.
-                let read = file.read_to_string(&mut pid);
-                let pid = read.ok().and_then(|_| pid.trim().parse().ok());
+                let pid = holder(&mut file);
                 return Err(Error::Locked { directory: directory.to_owned(), pid });
             }
             Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
@@ -40,4 +65,11 @@ impl LockFile {
             .map_err(Error::io("write", &path))?;
         Ok(Self { _file: file })
     }
+}
+
+/// The pid is a courtesy: a holder that has not written it yet is still a holder.
+fn holder(file: &mut File) -> Option<u32> {
+    let mut pid = String::new();
+    let read = file.read_to_string(&mut pid);
+    read.ok().and_then(|_| pid.trim().parse().ok())
 }

@@ -12,6 +12,8 @@ use super::*;
 mod crash;
 pub mod faults;
 mod log;
+mod repair;
+mod verify;
 
 pub fn options() -> Options {
     Options {

@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -15,11 +16,13 @@ use std::sync::{Mutex, PoisonError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::Error;
+use super::error::io_cause;
 use super::log::segment::{FORMAT_VERSION, sync_directory};
 use super::log::{LogPosition, StoreId};
 use meta::Meta;
 
 pub mod behind;
+pub mod look;
 mod meta;
 mod value;
 
@@ -128,10 +131,12 @@ impl Views {
         }
         match Self::load(directory, options) {
             Ok(views) if views.meta().store != store => {
-                Err(Error::ForeignViews { views: views.meta().store, log: store })
+                let directory = directory.to_owned();
+                Err(Error::ForeignViews { directory, views: views.meta().store, log: store })
             }
             Ok(views) if views.meta().applied > log_end => {
-                Err(Error::ViewsAhead { applied: views.meta().applied, log_end })
+                let directory = directory.to_owned();
+                Err(Error::ViewsAhead { directory, applied: views.meta().applied, log_end })
             }
             Ok(views) => Ok((views, None)),
             Err(LoadError::Refused(error)) => Err(error),
@@ -162,7 +167,8 @@ impl Views {
     }
 
     pub fn get(&self, view: View, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let Some(stored) = self.keyspace(view).get(value::stored_key(key))? else { return Ok(None) };
+        let stored = self.keyspace(view).get(value::stored_key(key));
+        let Some(stored) = stored.map_err(|error| self.unread(view, key, error))? else { return Ok(None) };
         value::unwrap(view.name(), key, &stored)
             .map(|value| Some(value.to_vec()))
             .ok_or_else(|| Error::ViewDamaged { view, key: key.to_vec() })
@@ -176,14 +182,17 @@ impl Views {
         end: Bound<&[u8]>,
         mut each: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Error> {
+        let mut last = Vec::new();
         for item in self.keyspace(view).range(value::stored_range(start, end)) {
-            let (stored_key, stored) = item.into_inner()?;
+            let (stored_key, stored) = item.into_inner().map_err(|error| self.unread(view, &last, error))?;
             let key = value::key(&stored_key);
             let value = value::unwrap(view.name(), key, &stored)
                 .ok_or_else(|| Error::ViewDamaged { view, key: key.to_vec() })?;
             if !each(key, value) {
                 break;
             }
+            last.clear();
+            last.extend_from_slice(key);
         }
         Ok(())
     }
@@ -208,14 +217,14 @@ impl Views {
             writes.insert(self.keyspace(view), meta::SEAL_KEY, meta::seal(view.name(), meta.n_batches));
         }
         writes.insert(&self.meta_keyspace, meta::META_KEY, meta.encode());
-        writes.commit()?;
+        writes.commit().map_err(Error::views(&self.directory))?;
         *self.meta.lock().unwrap_or_else(PoisonError::into_inner) = meta;
         Ok(())
     }
 
     /// Makes all that was applied durable.
     pub fn sync(&self) -> Result<(), Error> {
-        Ok(self.database.persist(PersistMode::SyncAll)?)
+        self.database.persist(PersistMode::SyncAll).map_err(Error::views(&self.directory))
     }
 
     fn create_anew(directory: &Path, store: StoreId, options: ViewOptions) -> Result<Self, Error> {
@@ -253,7 +262,8 @@ impl Views {
             n_batches: 0,
         };
         let mut views = Self::build(directory, unknown, options).map_err(LoadError::of_open)?;
-        let stored = views.meta_keyspace.get(meta::META_KEY).map_err(LoadError::of_read)?;
+        let of_read = |error| LoadError::of_open(Error::views(directory)(error));
+        let stored = views.meta_keyspace.get(meta::META_KEY).map_err(of_read)?;
         let stored = stored.ok_or_else(|| LoadError::Unusable("their header is missing".into()))?;
         let stored = match Meta::decode(&stored) {
             Ok(meta) => meta,
@@ -269,7 +279,7 @@ impl Views {
             }
         };
         for view in View::ALL {
-            let seal = views.keyspace(view).get(meta::SEAL_KEY).map_err(LoadError::of_read)?;
+            let seal = views.keyspace(view).get(meta::SEAL_KEY).map_err(of_read)?;
             if seal.is_none_or(|seal| *seal != *meta::seal(view.name(), stored.n_batches)) {
                 return Err(LoadError::Unusable(format!("{view} is not of the same batch as the others")));
             }
@@ -279,9 +289,13 @@ impl Views {
     }
 
     fn build(directory: &Path, meta: Meta, options: ViewOptions) -> Result<Self, Error> {
-        let database =
-            Database::builder(directory).cache_size(options.cache_bytes).worker_threads(1).open()?;
-        let open = |name| database.keyspace(name, KeyspaceCreateOptions::default);
+        let failed = Error::views(directory);
+        let database = Database::builder(directory)
+            .cache_size(options.cache_bytes)
+            .worker_threads(1)
+            .open()
+            .map_err(&failed)?;
+        let open = |name| database.keyspace(name, KeyspaceCreateOptions::default).map_err(&failed);
         let [profiles, shards, outbox, timers, dedup, control] = View::ALL;
         let keyspaces = [
             open(profiles.name())?,
@@ -301,6 +315,14 @@ impl Views {
             meta: Mutex::new(meta),
             persist,
         })
+    }
+
+    /// What a failed read at or after `key` means.
+    fn unread(&self, view: View, key: &[u8], error: fjall::Error) -> Error {
+        if is_damage(&error) {
+            return Error::ViewDamaged { view, key: key.to_vec() };
+        }
+        Error::views(&self.directory)(error)
     }
 
     fn meta(&self) -> Meta {
@@ -333,13 +355,7 @@ impl LoadError {
     /// What the file system refuses may work the next time; what does not read back will not.
     fn of_open(error: Error) -> Self {
         match &error {
-            Error::Views(source) => match **source {
-                fjall::Error::Io(_)
-                | fjall::Error::Storage(fjall::LsmError::Io(_))
-                | fjall::Error::Locked
-                | fjall::Error::InvalidVersion(_) => Self::Refused(error),
-                _ => Self::Unusable(error.to_string()),
-            },
+            Error::Views { error: source, .. } if is_damage(source) => Self::Unusable(error.to_string()),
             _ => Self::Refused(error),
         }
     }
@@ -353,10 +369,21 @@ impl LoadError {
             }
         }
     }
+}
 
-    fn of_read(error: fjall::Error) -> Self {
-        Self::of_open(error.into())
+/// Whether it says that the files are not as they were written: they will be no better the next time.
+fn is_damage(error: &fjall::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound, UnexpectedEof};
+
+    if matches!(error, fjall::Error::Locked | fjall::Error::InvalidVersion(_) | fjall::Error::Poisoned) {
+        return false;
     }
+    // A file that is gone or too short, or says where to read in it what is not there, also the one
+    // without which the store below begins anew in the midst of others; anything else is the file
+    // system's.
+    io_cause(error).is_none_or(|error| {
+        matches!(error.kind(), NotFound | UnexpectedEof | InvalidData | InvalidInput | AlreadyExists)
+    })
 }
 
 fn unborn(directory: &Path) -> PathBuf {
@@ -370,7 +397,7 @@ fn dropped(directory: &Path) -> PathBuf {
 fn remove(directory: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(directory) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io("remove", directory)(error)),
     }
 }

@@ -16,5 +16,6 @@ mod packing;
 mod process;
 mod recovery;
 mod rpc;
+mod store_commands;
 mod tidy;
 mod tritonclient;

@@ -90,6 +90,16 @@ impl Raw {
         self.0[8] == VERSION && kind(self.0[9]).is_some() && flags == SYNCED_BEFORE && own_group != group
     }
 
+    /// Whether it can be one at all: a cheap test before the checksum.
+    pub fn is_plausible(&self, n_virtual_shards: u16) -> bool {
+        let flags = u16::from_le_bytes(array(&self.0[10..12]));
+        let virtual_shard = u16::from_le_bytes(array(&self.0[12..14]));
+        self.0[8] == VERSION
+            && kind(self.0[9]).is_some()
+            && flags & !SYNCED_BEFORE == 0
+            && virtual_shard < n_virtual_shards
+    }
+
     pub fn verify(&self, seal: Seal, position: LogPosition, payload: &[u8]) -> Result<Header, Fault> {
         if u32::from_le_bytes(array(&self.0[4..8])) != seal.checksum(position, &self.0, payload) {
             return Err(Fault::Checksum);

@@ -118,14 +118,22 @@ pub fn sync_directory(directory: &Path) -> Result<(), Error> {
     File::open(directory).and_then(|handle| handle.sync_all()).map_err(Error::io("sync", directory))
 }
 
-const UNBORN: &str = "new";
+/// The extension of a segment that has not got its name yet.
+pub const UNBORN: &str = "new";
 
 fn file_name(base: LogPosition) -> String {
     format!("{:020}.log", base.get())
 }
 
+/// The position that a file's name says, whatever its header does.
+pub fn named_base(path: &Path) -> Option<LogPosition> {
+    let base = LogPosition::new(path.file_stem()?.to_str()?.parse().ok()?);
+    path.file_name().is_some_and(|name| name == file_name(base).as_str()).then_some(base)
+}
+
 impl Segment {
-    fn read(path: PathBuf) -> Result<Self, Error> {
+    /// A file by its header alone: whether it fits its neighbours is for [`list`] to say.
+    pub fn read(path: PathBuf) -> Result<Self, Error> {
         let mut file = File::open(&path).map_err(Error::io("open", &path))?;
         let file_bytes = file.metadata().map_err(Error::io("read", &path))?.len();
         let mut bytes = [0; HEADER_BYTES as usize];

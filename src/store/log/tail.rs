@@ -6,12 +6,13 @@
 //! frame further down whose group was written after a sync: then what is
 //! broken had been durable, and cutting it would lose acknowledged entries.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 
 use super::super::error::{Error, Fault};
 use super::frame::{Kind, Raw, Seal};
 use super::reader::{SegmentReader, Step};
-use super::segment::{self, Segment};
+use super::segment::{self, Header, Segment};
 use super::sequences::Sequences;
 use super::{LogPosition, disk::Disk};
 
@@ -68,7 +69,7 @@ pub fn inspect(segment: &Segment) -> Result<Tail, Error> {
             Step::Broken(fault) => {
                 // Whole frames that should not be there are no accident of a crash.
                 let is_whole = matches!(fault, Fault::Unsupported | Fault::Group { .. });
-                if is_whole || was_synced(segment, offset, reader.group())? {
+                if is_whole || was_synced(&read(segment)?, segment.header, offset, reader.group()) {
                     return Err(reader.damaged(offset, fault));
                 }
                 return Ok(tail);
@@ -89,15 +90,25 @@ pub fn cut(segment: &Segment, tail: &Tail, disk: &dyn Disk) -> Result<Option<Tor
     Ok(Some(TornTail { file: segment.path.clone(), offset: tail.committed_bytes, bytes }))
 }
 
-/// Whether a frame after `broken` shows that the group there had been synced.
-fn was_synced(segment: &Segment, broken: u64, group: u64) -> Result<bool, Error> {
-    let file = fs::read(&segment.path).map_err(Error::io("read", &segment.path))?;
-    let seal = Seal::of(&segment.header.store);
+/// What there was when the segment was listed: a server may have written more since,
+/// and what it then added would make a group in the writing look like damage.
+fn read(segment: &Segment) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    File::open(&segment.path)
+        .and_then(|file| file.take(segment.file_bytes).read_to_end(&mut bytes))
+        .map_err(Error::io("read", &segment.path))?;
+    Ok(bytes)
+}
+
+/// Whether a frame after `broken` shows that the group there had been synced;
+/// `file` is the whole segment.
+pub fn was_synced(file: &[u8], header: Header, broken: u64, group: u64) -> bool {
+    let seal = Seal::of(&header.store);
     let start = usize::try_from(broken).unwrap_or(usize::MAX).saturating_add(1);
-    Ok((start..file.len()).any(|offset| {
-        let position = segment.header.base.after(offset as u64 - segment::HEADER_BYTES);
+    (start..file.len()).any(|offset| {
+        let position = header.base.after(offset as u64 - segment::HEADER_BYTES);
         is_later_group(&file[offset..], seal, position, group as u16)
-    }))
+    })
 }
 
 /// Whether there is a whole frame of another group than `group`, written after a sync.
