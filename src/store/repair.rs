@@ -12,7 +12,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::lock::{LockFile, Peek};
-use super::log::segment::{open_for_append, sync_directory};
+use super::log::segment::{Segment, open_for_append, sync_directory};
 use super::verify::{Damage, Place, Sound, Verified, ViewsFound, Watch, verify_locked};
 use super::{Error, LOG_DIRECTORY, VIEWS_DIRECTORY};
 
@@ -68,7 +68,7 @@ impl Repair {
     /// Verifies the store in `directory` and works out what is to be done.
     ///
     /// # Errors
-    /// A store that is open elsewhere, or what the file system refuses.
+    /// A store that is open elsewhere or in a newer format, or what the file system refuses.
     pub fn plan(
         directory: &Path,
         mode: Mode,
@@ -85,6 +85,7 @@ impl Repair {
             }
         };
         let verified = verify_locked(directory, watch)?;
+        refuse_newer(&verified)?;
         let mut repair = Self {
             directory: directory.to_owned(),
             quarantine: free_quarantine(directory),
@@ -228,6 +229,16 @@ impl Repair {
 fn cut(file: &Path, offset: u64) -> Result<(), Error> {
     let handle = open_for_append(file)?;
     handle.set_len(offset).and_then(|()| handle.sync_all()).map_err(Error::io("truncate", file))
+}
+
+/// What a newer version has written reads as damage, which it is not.
+fn refuse_newer(verified: &Verified) -> Result<(), Error> {
+    for segment in &verified.log.segments {
+        if let Err(error @ Error::NewerFormat { .. }) = Segment::read(segment.path.clone()) {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// The first that is not there.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::*;
 
 mod crash;
+mod damage;
 pub mod faults;
 mod log;
 mod repair;

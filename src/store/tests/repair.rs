@@ -101,6 +101,19 @@ fn a_damaged_log_is_cut_only_if_its_loss_is_accepted_and_nothing_is_deleted() {
 }
 
 #[test]
+fn what_a_newer_version_has_written_is_not_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    written(directory.path());
+    let path = &segments(directory.path())[1].path;
+    let mut bytes = fs::read(path).unwrap();
+    bytes[8] = 9;
+    fs::write(path, &bytes).unwrap();
+    let refused = Repair::plan(directory.path(), Mode::Repair, true, &mut ()).err();
+    assert!(matches!(refused, Some(Error::NewerFormat { found: 9, .. })), "{refused:?}");
+    assert_eq!(&fs::read(path).unwrap(), &bytes);
+}
+
+#[test]
 fn views_ahead_of_the_log_are_kept_as_the_proof_of_a_loss() {
     let directory = tempfile::tempdir().unwrap();
     let entries = written(directory.path());
