@@ -18,6 +18,7 @@ use crossbeam_channel::{Sender, TrySendError};
 
 pub use commit::{Commit, Committed, Done, Rejected};
 pub use error::{Error, Fault};
+pub use log::segment::FORMAT_VERSION;
 pub use log::tail::TornTail;
 pub use log::{Entries, Entry, LogPosition, LogReader, StoreId};
 pub use options::{Durability, Group, Observer, Options, Unobserved, ViewBatch};

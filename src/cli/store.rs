@@ -1,8 +1,10 @@
 //! `tipoff store`: what lies in a data directory, without a server; one file a command.
 
 mod backup;
+mod export;
 mod records;
 mod repair;
+mod stats;
 mod verify;
 
 use std::path::Path;
@@ -28,6 +30,10 @@ enum Command {
     Repair(repair::Args),
     /// Copy what a store has committed, while a server runs on it or not
     Backup(backup::Args),
+    /// Tell what a store holds, in numbers
+    Stats(stats::Args),
+    /// Write what the log holds as JSON lines
+    Export(export::Args),
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -35,6 +41,8 @@ pub fn run(args: Args) -> Result<()> {
         Command::Verify(args) => verify::run(&args),
         Command::Repair(args) => repair::run(&args),
         Command::Backup(args) => backup::run(&args),
+        Command::Stats(args) => stats::run(&args),
+        Command::Export(args) => export::run(&args),
     }
 }
 

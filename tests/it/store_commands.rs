@@ -104,11 +104,49 @@ async fn damage_is_told_by_verify_and_mended_by_repair() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_holds_is_counted_and_exported() {
+    let server = TestServer::start(&[]).await;
+    server.accept((0..3).map(|i| event("ada", "page_view", 1_000_000 + i))).await;
+    server.accept([event("bob", "page_view", 1_000_010)]).await;
+    let path = server.directory.path().join("store");
+    let running = store("export", &[&path], &["--user", "ada"]);
+    assert_eq!(stdout(&running).lines().count(), 3, "{running:?}");
+    let directory = server.stop().await;
+
+    let stats = store("stats", &[&path], &["--json"]);
+    assert_eq!(code(&stats), 0, "{stats:?}");
+    let stats: Value = serde_json::from_slice(&stats.stdout).expect("one JSON object");
+    assert_eq!(stats["by_kind"]["event"], json!(4));
+    assert_eq!(stats["first_arrival"], json!("1970-01-12T13:46:40Z"));
+    assert_eq!(stats["views"]["by_view"]["profiles"]["values"], json!(2));
+    assert_eq!(stats["views"]["applied"], stats["log_end"]);
+    let text = stdout(&store("stats", &[&path], &[]));
+    assert!(text.contains("entries by kind\n"), "{text}");
+
+    let file = directory.path().join("entries.jsonl");
+    let written = store("export", &[&path], &["--output", file.to_str().expect("UTF-8")]);
+    assert_eq!(code(&written), 0, "{written:?}");
+    let text = std::fs::read_to_string(&file).expect("written");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(json!(lines.len()), stats["entries"]);
+    let third = lines.iter().filter(|line| line["user"] == "ada").nth(2).expect("three events");
+    assert_eq!((&third["kind"], &third["decision"]), (&json!("event"), &json!(true)));
+    assert_eq!(third["firings"], json!(["likely_to_buy"]));
+    assert_eq!(third["input"]["time"], json!("1970-01-12T13:46:42Z"));
+    assert!(lines.iter().all(|line| line["control"]["source"].is_null()));
+    let from = third["position"].to_string();
+    let rest = store("export", &[&path], &["--from", &from]);
+    assert_eq!(stdout(&rest).lines().next(), Some(&*third.to_string()));
+    let nowhere = store("export", &[&path], &["--from", "1"]);
+    assert_eq!(code(&nowhere), 2, "{nowhere:?}");
+}
+
 #[test]
 fn what_is_no_store_is_what_was_given() {
     let directory = tempfile::tempdir().expect("a directory");
     for path in [directory.path().to_owned(), directory.path().join("none")] {
-        for command in ["verify", "repair"] {
+        for command in ["verify", "repair", "stats", "export"] {
             let output = store(command, &[&path], &[]);
             assert_eq!(code(&output), 2, "{output:?}");
             assert!(stderr(&output).contains("store.directory"), "{output:?}");
