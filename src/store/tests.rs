@@ -11,6 +11,7 @@ use super::*;
 
 mod crash;
 mod damage;
+mod every_operation;
 pub mod faults;
 mod log;
 mod repair;

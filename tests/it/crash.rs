@@ -12,17 +12,20 @@ use rand_chacha::ChaCha8Rng;
 use tipoff::proto::v1;
 use tipoff::proto::v1::event_service_client::EventServiceClient;
 use tipoff::proto::v1::profile_service_client::ProfileServiceClient;
+use tipoff::proto::v1::scoring_service_client::ScoringServiceClient;
 use tipoff::proto::v1::subscribe_response::Message;
 use tipoff::proto::v1::trigger_service_client::TriggerServiceClient;
 use tipoff::proto::v1::value::Kind;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::harness::{DEFINITIONS, profile_of, publish_model};
+use crate::harness::{DEFINITIONS, profile_of, publish_model, user};
 use crate::process::Process;
 
 const SEED: u64 = 11;
-const N_KILLS: usize = 6;
+/// Unless [`KILLS`] says otherwise.
+const N_KILLS: usize = 30;
+const KILLS: &str = "TIPOFF_KILLS";
 const N_USERS: usize = 30;
 /// How long carts wait; see [`definitions`].
 const WAIT: Duration = Duration::from_secs(2);
@@ -216,6 +219,20 @@ async fn subscribe(server: &Process, seen: Arc<Mutex<Seen>>) {
     }
 }
 
+/// Asks for scores until the server goes away.
+async fn score(server: &Process) {
+    let mut scoring = ScoringServiceClient::new(server.channel());
+    for n in 0.. {
+        let options = v1::ScoreOptions { models: vec!["buys".into()], ..v1::ScoreOptions::default() };
+        let user = user(&format!("u{}", n % N_USERS));
+        let request = v1::ScoreRequest { user, options: Some(options), hypothetical: None };
+        match scoring.score(request).await {
+            Err(status) if status.code() != tonic::Code::NotFound => return,
+            _ => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
 async fn profile(server: &Process, id: &str) -> Option<v1::GetProfileResponse> {
     let request = profile_of(id);
     match ProfileServiceClient::new(server.channel()).get_profile(request).await {
@@ -332,10 +349,18 @@ async fn what_was_acknowledged_survives_kills_at_any_moment() {
     assert!(opened.await.is_err(), "the subscription stays open");
     server.kill();
 
-    for _ in 0..N_KILLS {
+    let n_kills = std::env::var(KILLS).map_or(N_KILLS, |n| n.parse().expect("a number"));
+    let mut n_while_starting = 0;
+    for _ in 0..n_kills {
+        // Some while they recover what the last one left.
+        while shop.dice.random_bool(0.3) {
+            let after = Duration::from_millis(shop.dice.random_range(0..150));
+            Process::kill_while_starting(directory.path(), &flags, after);
+            n_while_starting += 1;
+        }
         let server = Process::start(directory.path(), &flags);
         check_profiles(&server, &ledger).await;
-        let run_ms = shop.dice.random_range(200..1_500);
+        let run_ms = shop.dice.random_range(50..1_200);
         let killed = async {
             tokio::time::sleep(Duration::from_millis(run_ms)).await;
             server.signal("KILL");
@@ -344,6 +369,7 @@ async fn what_was_acknowledged_survives_kills_at_any_moment() {
         tokio::join!(
             stream(&server, &mut ledger, &mut shop, never),
             subscribe(&server, seen.clone()),
+            score(&server),
             killed
         );
     }
@@ -402,4 +428,9 @@ async fn what_was_acknowledged_survives_kills_at_any_moment() {
         assert_eq!(number(&profile, "carts"), Some(carts as f64), "{user}");
     }
     assert_eq!(ids(&all_firings(&server).await), ids(&firings));
+    let (n_events, n_firings) = (ledger.acknowledged.len(), firings.len());
+    println!(
+        "{n_kills} kills under load and {n_while_starting} while starting: {n_events} events acknowledged, \
+         {n_firings} firings; none lost, none twice"
+    );
 }

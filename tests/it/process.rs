@@ -68,6 +68,15 @@ impl Process {
         Some(Self::start_and_read(command, true))
     }
 
+    /// Starts a server and kills it after a while, whatever it does then.
+    pub fn kill_while_starting(directory: &Path, flags: &[(&str, &str)], after: Duration) {
+        // The server itself, as it takes the place of its shell.
+        let mut child = serve(directory, flags).stderr(Stdio::null()).spawn().expect("the binary runs");
+        std::thread::sleep(after);
+        child.kill().expect("it runs, or has ended");
+        child.wait().expect("it has ended");
+    }
+
     /// A path as the server sees it, for others.
     pub fn path(&self, path: &Path) -> PathBuf {
         let rooted = path.strip_prefix("/").expect("an absolute path");
