@@ -500,6 +500,7 @@ fn open_store(config: &Config, metrics: &Arc<Metrics>) -> Result<(Arc<Store>, Re
             Durability::Memory => store::Durability::Memory,
         },
         segment_bytes: config.store.segment_bytes,
+        compress: config.store.compress,
         group_bytes: config.store.group_bytes,
         group_window: config.store.group_window,
         view_interval: config.store.view_interval,
@@ -630,5 +631,23 @@ impl store::Observer for StoreObserver {
 
     fn commits_waited_for_views(&self, waited: Duration) {
         self.0.store.view_wait_seconds.observe(waited.as_secs_f64());
+    }
+
+    fn segment_compressed(&self, compressed: &store::Compressed) {
+        let store::Compressed { plain_bytes, bytes, elapsed } = *compressed;
+        self.0.store.compress_seconds.observe(elapsed.as_secs_f64());
+        tracing::debug!(plain_bytes, bytes, seconds = elapsed.as_secs_f64(), "compressed a segment");
+    }
+
+    fn log_on_disk(&self, log: &store::LogOnDisk) {
+        let metrics = &self.0.store;
+        metrics.log_segments.set(log.n_segments as i64);
+        metrics.compressed_segments.set(log.n_compressed as i64);
+        metrics.log_disk_bytes.set(log.sealed_bytes as i64);
+        metrics.log_plain_bytes.set(log.plain_bytes as i64);
+    }
+
+    fn sealed_failed(&self, error: &store::Error) {
+        tracing::warn!(%error, "sealed segments stay as they are for now");
     }
 }

@@ -70,6 +70,7 @@ pub struct Store {
     pub directory: PathBuf,
     pub durability: Durability,
     pub segment_bytes: u64,
+    pub compress: bool,
     pub group_window: Duration,
     pub group_bytes: usize,
     pub view_interval: Duration,
@@ -362,6 +363,7 @@ impl Store {
             directory: required_path(settings, "store.directory"),
             durability: settings.take_choice("store.durability", &durabilities),
             segment_bytes: settings.take_within("store.segment_bytes", MIB..=Size::new(4 << 30)).bytes(),
+            compress: settings.take("store.compress"),
             group_window: settings
                 .take_within("store.group_window", Duration::ZERO..=Duration::from_millis(100)),
             group_bytes: settings.take_within("store.group_bytes", KIB..=Size::new(64 << 20)).as_usize(),

@@ -11,6 +11,7 @@
 use std::fs;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
@@ -23,15 +24,17 @@ pub use log::tail::TornTail;
 pub use log::{Entries, Entry, LogPosition, LogReader, StoreId};
 pub use options::{Durability, Group, Observer, Options, Unobserved, ViewBatch};
 pub use recovery::Recovery;
+pub use sealed::{Compressed, LogOnDisk};
 pub use views::{KeyValue, View, ViewWrite};
 
 use commit::{CommitOptions, CommitThread};
 use lock::LockFile;
 use log::disk::{Disk, RealDisk};
-use log::segment::{self, Segment};
+use log::segment::{self, Form, Header, Segment};
 use log::writer::{Limits, LogWriter};
 use log::{tail, tail::Tail};
 use poison::Poison;
+use sealed::{SealedOptions, SealedThread};
 use space::Space;
 use views::behind::{Behind, BehindOptions, SharedViews, ViewThread};
 use views::{MAX_KEY_BYTES, ViewOptions, Views};
@@ -45,6 +48,7 @@ mod options;
 mod poison;
 mod recovery;
 pub mod repair;
+mod sealed;
 mod space;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -83,6 +87,11 @@ pub enum Health {
 struct Threads {
     commit: JoinHandle<()>,
     views: JoinHandle<()>,
+    sealed: JoinHandle<()>,
+    /// Dropped to end the thread of the sealed segments, …
+    _sealed_open: Sender<()>,
+    /// … which then leaves what takes long.
+    is_over: Arc<AtomicBool>,
     _lock: LockFile,
 }
 
@@ -119,6 +128,7 @@ impl Store {
         let views: SharedViews = Arc::new(RwLock::new(Some(views)));
 
         let torn_tail = tail::cut(&segment, &tail, &*disk)?;
+        let (segment, tail) = for_appending(&log, segment, tail)?;
         let limits = Limits {
             segment_bytes: options.segment_bytes,
             payload_bytes: options.payload_bytes,
@@ -134,7 +144,7 @@ impl Store {
         let behind = Arc::new(Behind::new(options.n_workers, log_end, behind_options));
         let poison = Poison::default();
         let space = Space::new(options.observer.clone());
-        let (queue, threads) = spawn(writer, &options, &behind, &views, (&poison, &space), lock)?;
+        let (queue, threads) = spawn((&log, writer), &options, &behind, &views, (&poison, &space), lock)?;
         let recovery = Recovery {
             views: views.clone(),
             log: log.clone(),
@@ -284,9 +294,15 @@ impl Store {
             // Dropped by a commit's callback: the thread ends by itself.
             return Ok(());
         }
-        let committed = threads.commit.join();
-        let viewed = threads.views.join();
+        let Threads { commit, views, sealed, _sealed_open: open, is_over, _lock: lock } = threads;
+        is_over.store(true, Ordering::Relaxed);
+        drop(open);
+        let committed = commit.join();
+        let viewed = views.join();
+        // What becomes of sealed segments decides nothing.
+        let _ = sealed.join();
         self.views.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop(lock);
         if committed.is_err() || viewed.is_err() {
             return Err(self.poison.set("a thread of the store panicked"));
         }
@@ -354,8 +370,19 @@ fn open_log(directory: &Path, log: &Path, n_virtual_shards: u16) -> Result<(Segm
     Ok((last, tail))
 }
 
+/// A compressed segment takes no more: another follows it.
+fn for_appending(log: &Path, segment: Segment, tail: Tail) -> Result<(Segment, Tail), Error> {
+    if !segment.is_compressed() {
+        return Ok((segment, tail));
+    }
+    let (base, first_group) = (tail.end(&segment), tail.next_group);
+    let header = Header { base, first_group, form: Form::Plain, ..segment.header };
+    let next = segment::create_empty(log, header)?;
+    Ok((next, Tail { committed_bytes: segment::HEADER_BYTES, ..tail }))
+}
+
 fn spawn(
-    writer: LogWriter,
+    (log, writer): (&Path, LogWriter),
     options: &Options,
     behind: &Arc<Behind>,
     views: &SharedViews,
@@ -386,6 +413,19 @@ fn spawn(
         space: space.clone(),
         observer: options.observer.clone(),
     };
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (sealed_open, closing) = crossbeam_channel::bounded(0);
+    let sealed_thread = SealedThread {
+        log: log.to_owned(),
+        options: SealedOptions {
+            interval: options.sealed_interval,
+            compress: options.compress,
+            block_bytes: options.block_bytes,
+        },
+        observer: options.observer.clone(),
+        closing,
+        is_over: is_over.clone(),
+    };
     let start = |error| Error::Io {
         action: "start a thread for",
         path: LOG_DIRECTORY.into(),
@@ -395,7 +435,9 @@ fn spawn(
         thread::Builder::new().name("store-views".into()).spawn(|| view_thread.run()).map_err(start)?;
     let commit =
         thread::Builder::new().name("store-commit".into()).spawn(|| commit_thread.run()).map_err(start)?;
-    Ok((sender, Threads { commit, views, _lock: lock }))
+    let sealed =
+        thread::Builder::new().name("store-sealed".into()).spawn(|| sealed_thread.run()).map_err(start)?;
+    Ok((sender, Threads { commit, views, sealed, _sealed_open: sealed_open, is_over, _lock: lock }))
 }
 
 /// The least key above all that begin with `prefix`, if there is one.

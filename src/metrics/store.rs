@@ -20,6 +20,14 @@ pub struct Store {
     pub view_write_seconds: Histogram,
     /// How long commits had to wait because the views were too far behind.
     pub view_wait_seconds: Histogram,
+    /// The one that is written to included.
+    pub log_segments: IntGauge,
+    pub compressed_segments: IntGauge,
+    /// Of the sealed segments' files.
+    pub log_disk_bytes: IntGauge,
+    /// The same uncompressed.
+    pub log_plain_bytes: IntGauge,
+    pub compress_seconds: Histogram,
     durability: IntGaugeVec,
 }
 
@@ -52,6 +60,19 @@ impl Store {
                 "tipoff_commit_view_wait_seconds",
                 "Time for which commits waited because the views were too far behind.",
             )?,
+            log_segments: register.gauge("tipoff_log_segments", "Segments of the log.")?,
+            compressed_segments: register
+                .gauge("tipoff_log_compressed_segments", "Segments of the log that are compressed.")?,
+            log_disk_bytes: register.gauge(
+                "tipoff_log_sealed_bytes",
+                "What the log takes on the disk, without the segment that is written to.",
+            )?,
+            log_plain_bytes: register.gauge(
+                "tipoff_log_sealed_uncompressed_bytes",
+                "What the same would take if nothing of it were compressed.",
+            )?,
+            compress_seconds: register
+                .seconds("tipoff_segment_compress_seconds", "Time to compress a sealed segment.")?,
             durability: register.gauges(
                 "tipoff_store_durability",
                 "What an acknowledged event survives: the configured mode is 1.",

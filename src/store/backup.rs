@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use super::log::segment::{self, sync_directory};
+use super::log::segment::{self, Segment, sync_directory};
 use super::log::{LogPosition, tail};
 use super::verify::{Verified, Watch, verify};
 use super::{Error, LOG_DIRECTORY};
@@ -85,7 +85,7 @@ fn copy(directory: &Path, to: &Path, beside: &[&str], watch: &mut dyn Watch) -> 
 
     let log_copy = to.join(LOG_DIRECTORY);
     fs::create_dir_all(&log_copy).map_err(Error::io("create", &log_copy))?;
-    let length = |segment: &segment::Segment| {
+    let length = |segment: &Segment| {
         if segment.path == last.path { tail.committed_bytes } else { segment.file_bytes }
     };
     // Once to copy it, once to verify it.
@@ -93,7 +93,10 @@ fn copy(directory: &Path, to: &Path, beside: &[&str], watch: &mut dyn Watch) -> 
     watch.total(bytes * 2);
     for segment in &segments {
         let path = log_copy.join(segment.path.file_name().unwrap_or_default());
-        copy_file(&segment.path, &path, length(segment), watch)?;
+        // It may have been compressed since it was listed: then it is copied so.
+        let (found, file) = Segment::open(segment.path.clone())?;
+        let bytes = if found.is_compressed() { found.file_bytes } else { length(segment) };
+        copy_file((&segment.path, file), &path, bytes, watch)?;
     }
     let mut n_beside = 0;
     for name in beside {
@@ -126,9 +129,17 @@ impl Watch for Second<'_> {
     }
 }
 
-/// Copies the first `bytes` of a file, durably.
-fn copy_file(from: &Path, to: &Path, bytes: u64, watch: &mut dyn Watch) -> Result<(), Error> {
-    let mut source = File::open(from).map_err(Error::io("open", from))?.take(bytes);
+/// Copies the first `bytes` of a file, durably, with the time of its last change.
+fn copy_file(
+    (from, mut file): (&Path, File),
+    to: &Path,
+    bytes: u64,
+    watch: &mut dyn Watch,
+) -> Result<(), Error> {
+    file.rewind().map_err(Error::io("read", from))?;
+    let changed =
+        file.metadata().and_then(|metadata| metadata.modified()).map_err(Error::io("read", from))?;
+    let mut source = file.take(bytes);
     let mut copy = File::create_new(to).map_err(Error::io("create", to))?;
     let mut block = vec![0; 1 << 20];
     loop {
@@ -142,7 +153,7 @@ fn copy_file(from: &Path, to: &Path, bytes: u64, watch: &mut dyn Watch) -> Resul
     if copy.stream_position().map_err(Error::io("write", to))? < bytes {
         return Err(Error::io("read", from)(io::ErrorKind::UnexpectedEof.into()));
     }
-    copy.sync_all().map_err(Error::io("sync", to))
+    copy.set_modified(changed).and_then(|()| copy.sync_all()).map_err(Error::io("sync", to))
 }
 
 /// Copies what is in a folder; how many files there were.
@@ -156,7 +167,8 @@ fn copy_folder(from: &Path, to: &Path) -> Result<u64, Error> {
             n_files += copy_folder(&path, &copy)?;
         } else if path.is_file() {
             let bytes = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
-            copy_file(&path, &copy, bytes, &mut ())?;
+            let file = File::open(&path).map_err(Error::io("open", &path))?;
+            copy_file((&path, file), &copy, bytes, &mut ())?;
             n_files += 1;
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::log::{LogPosition, StoreId};
+use super::log::{Broken, LogPosition, StoreId};
 use super::views::View;
 
 /// Cloned to every commit of a failed group, hence the shared causes.
@@ -123,6 +123,8 @@ pub enum Fault {
     Name,
     /// A segment that has a successor does not end with a whole group.
     Unfinished,
+    /// Of a compressed segment.
+    Block(Broken),
 }
 
 impl Error {
@@ -180,6 +182,7 @@ impl fmt::Display for Fault {
             }
             Self::Name => f.write_str("the file's name is not its base position"),
             Self::Unfinished => f.write_str("the last group is not whole, yet another segment follows"),
+            Self::Block(broken) => broken.fmt(f),
         }
     }
 }

@@ -11,6 +11,8 @@
 
 use std::fmt;
 
+mod blocks;
+pub mod compress;
 pub mod disk;
 pub mod frame;
 pub mod reader;
@@ -19,6 +21,7 @@ mod sequences;
 pub mod tail;
 pub mod writer;
 
+pub use blocks::Broken;
 pub use reader::{Entries, LogReader};
 
 /// A byte offset over the whole log, segment headers not counted; it grows for ever.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Error;
+use super::log::compress::BLOCK_BYTES;
 use super::log::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES};
+use super::{Compressed, Error, LogOnDisk};
 
 /// What an acknowledged commit survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,12 @@ pub struct Options {
     /// Commits wait for the views when this much is pending; as much again may be in the writing.
     pub view_pending_bytes: usize,
     pub view_cache_bytes: u64,
+    /// Whether sealed segments are compressed.
+    pub compress: bool,
+    /// How much of a segment is compressed by itself.
+    pub block_bytes: u32,
+    /// How often it is looked what there is to do with sealed segments.
+    pub sealed_interval: Duration,
     pub observer: Arc<dyn Observer>,
 }
 
@@ -53,6 +60,10 @@ pub trait Observer: Send + Sync {
     fn views_written(&self, _batch: &ViewBatch) {}
     /// The views are too far behind: commits after this one had to wait.
     fn commits_waited_for_views(&self, _waited: Duration) {}
+    fn segment_compressed(&self, _compressed: &Compressed) {}
+    fn log_on_disk(&self, _log: &LogOnDisk) {}
+    /// A sealed segment is as it was, and it is tried again later.
+    fn sealed_failed(&self, _error: &Error) {}
 }
 
 /// One group in the log.
@@ -94,6 +105,9 @@ impl Default for Options {
             view_batch_bytes: 16 << 20,
             view_pending_bytes: 128 << 20,
             view_cache_bytes: 64 << 20,
+            compress: true,
+            block_bytes: BLOCK_BYTES,
+            sealed_interval: Duration::from_secs(1),
             observer: Arc::new(Unobserved),
         }
     }

@@ -12,7 +12,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::lock::{LockFile, Peek};
-use super::log::segment::{Segment, open_for_append, sync_directory};
+use super::log::segment::{Segment, make_plain, open_for_append, sync_directory};
 use super::verify::{Damage, Place, Sound, Verified, ViewsFound, Watch, verify_locked};
 use super::{Error, LOG_DIRECTORY, VIEWS_DIRECTORY};
 
@@ -117,6 +117,10 @@ impl Repair {
                 Step::MoveAside(path) => self.move_aside(path)?,
                 Step::RemoveUnborn(path) => fs::remove_file(path).map_err(Error::io("remove", path))?,
                 Step::CutTail { file, offset, .. } => cut(file, *offset)?,
+                Step::CutLog { file, offset, .. } if Segment::read(file.clone())?.is_compressed() => {
+                    self.keep(file, 0)?;
+                    make_plain(file, *offset)?;
+                }
                 Step::CutLog { file, offset, .. } => {
                     self.keep(file, *offset)?;
                     cut(file, *offset)?;
@@ -189,7 +193,7 @@ impl Repair {
         for segment in verified.log.segments.iter().rev() {
             match last {
                 Some((file, offset)) if *file == segment.path => {
-                    let bytes = segment.file_bytes.saturating_sub(*offset);
+                    let bytes = segment.plain_bytes.saturating_sub(*offset);
                     if bytes > 0 {
                         loss.bytes += bytes;
                         self.steps.push(Step::CutLog { file: file.clone(), offset: *offset, bytes });
@@ -252,7 +256,7 @@ impl fmt::Display for Step {
         match self {
             Self::MoveAside(path) => write!(f, "move {} into quarantine", path.display()),
             Self::RemoveUnborn(path) => {
-                write!(f, "remove {}, a segment that was never begun", path.display())
+                write!(f, "remove {}, which was never finished", path.display())
             }
             Self::CutTail { file, offset, bytes } => {
                 write!(f, "cut {bytes} bytes, never committed, off {} at offset {offset}", file.display())

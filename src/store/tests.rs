@@ -15,6 +15,7 @@ mod every_operation;
 pub mod faults;
 mod log;
 mod repair;
+mod sealed;
 mod verify;
 
 pub fn options() -> Options {
@@ -22,6 +23,7 @@ pub fn options() -> Options {
         n_virtual_shards: 16,
         view_interval: Duration::from_millis(5),
         segment_bytes: 2_000,
+        compress: false,
         ..Options::default()
     }
 }

@@ -94,6 +94,8 @@ pub struct Sound {
 pub struct SegmentFound {
     pub path: PathBuf,
     pub file_bytes: u64,
+    /// The same uncompressed.
+    pub plain_bytes: u64,
     /// None where the header does not say.
     pub base: Option<LogPosition>,
 }

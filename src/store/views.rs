@@ -17,7 +17,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::Error;
 use super::error::io_cause;
-use super::log::segment::{FORMAT_VERSION, sync_directory};
+use super::log::segment::sync_directory;
 use super::log::{LogPosition, StoreId};
 use meta::Meta;
 
@@ -274,7 +274,7 @@ impl Views {
                 return Err(LoadError::Refused(Error::NewerFormat {
                     path: directory.to_owned(),
                     found: found.into(),
-                    supported: FORMAT_VERSION,
+                    supported: meta::VERSION.into(),
                 }));
             }
         };

@@ -110,7 +110,11 @@ fn print_text(verified: &Verified, counts: &Counts) {
     let segments = log.segments.iter().map(|segment| {
         let base = segment.base.map_or_else(|| "unknown".to_owned(), |base| format!("position {base}"));
         let name = segment.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        (name, json!(format!("{base}, {}", HumanBytes(segment.file_bytes))))
+        let compressed = match segment.plain_bytes {
+            plain if plain == segment.file_bytes => String::new(),
+            plain => format!(", compressed from {}", HumanBytes(plain)),
+        };
+        (name, json!(format!("{base}, {}{compressed}", HumanBytes(segment.file_bytes))))
     });
     table("segments", segments);
     table("entries by kind", counts.by_kind.iter().map(|(kind, n)| row(kind, json!(n))));
@@ -139,6 +143,7 @@ fn to_json(verified: &Verified, counts: &Counts) -> Value {
         json!({
             "file": segment.path.display().to_string(),
             "bytes": segment.file_bytes,
+            "uncompressed_bytes": segment.plain_bytes,
             "position": segment.base.map(LogPosition::get),
         })
     });

@@ -122,6 +122,11 @@ impl Seal {
         Self(crc32c::crc32c(store.as_bytes()))
     }
 
+    /// What seals the blocks of a file that begins at a position.
+    pub fn of_blocks(self, base: LogPosition) -> u32 {
+        crc32c::crc32c_append(self.0, &base.get().to_le_bytes())
+    }
+
     fn checksum(self, position: LogPosition, header: &[u8; HEADER_BYTES], payload: &[u8]) -> u32 {
         let mut crc = crc32c::crc32c_append(self.0, &position.get().to_le_bytes());
         crc = crc32c::crc32c_append(crc, &header[0..4]);

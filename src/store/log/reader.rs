@@ -1,14 +1,14 @@
 //! Reading the log back: frame by frame within a segment, entry by entry over all of them.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::vec;
 
 use super::super::error::{Error, Fault};
+use super::blocks::Broken;
 use super::frame::{self, Kind, Raw, Seal};
-use super::segment::{self, Segment};
+use super::segment::{self, Frames, Segment};
 use super::sequences::Sequences;
 use super::{Entry, LogPosition, StoreId, tail};
 
@@ -53,7 +53,7 @@ pub enum Step {
 /// Walks the frames of one segment, checking all but the sequences.
 pub struct SegmentReader {
     path: PathBuf,
-    file: BufReader<File>,
+    frames: Frames,
     base: LogPosition,
     seal: Seal,
     offset: u64,
@@ -200,14 +200,13 @@ fn read_group(
 }
 
 impl SegmentReader {
-    /// Reads up to the file offset `end`.
+    /// Reads up to the offset `end`.
     pub fn open(segment: &Segment, end: u64) -> Result<Self, Error> {
-        let path = segment.path.clone();
-        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
-        file.seek(SeekFrom::Start(segment::HEADER_BYTES)).map_err(Error::io("read", &path))?;
+        // Its header again: it may have been compressed since it was listed.
+        let (segment, file) = Segment::open(segment.path.clone())?;
         Ok(Self {
-            path,
-            file: BufReader::with_capacity(256 << 10, file),
+            frames: segment.frames(file)?,
+            path: segment.path,
             base: segment.header.base,
             seal: Seal::of(&segment.header.store),
             offset: segment::HEADER_BYTES,
@@ -217,7 +216,7 @@ impl SegmentReader {
         })
     }
 
-    /// The file offset of the next frame.
+    /// The offset of the next frame: in the file, or in what a compressed one holds.
     pub fn offset(&self) -> u64 {
         self.offset
     }
@@ -234,9 +233,13 @@ impl SegmentReader {
     /// Reads the frame at the offset and moves past it, if it is whole.
     ///
     /// # Errors
-    /// Only what the file system answers.
+    /// What the file system answers, and a block of a compressed segment that does not read back.
     pub fn step(&mut self) -> Result<Step, Error> {
         if self.offset == self.end {
+            // Where that is the end of the blocks, nothing may follow them.
+            if matches!(&self.frames, Frames::Compressed(blocks) if blocks.is_at_end()) {
+                self.read(&mut [0])?;
+            }
             return Ok(Step::End);
         }
         let left = self.end - self.offset;
@@ -279,10 +282,13 @@ impl SegmentReader {
 
     /// False if the file ends first.
     fn read(&mut self, bytes: &mut [u8]) -> Result<bool, Error> {
-        match self.file.read_exact(bytes) {
+        match self.frames.read_exact(bytes) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(Error::io("read", &self.path)(error)),
+            Err(error) => Err(match Broken::of(&error) {
+                Some(broken) => self.damaged(self.offset, Fault::Block(broken)),
+                None => Error::io("read", &self.path)(error),
+            }),
         }
     }
 }

@@ -5,24 +5,39 @@
 //! | 0..8 | magic |
 //! | 8..10 | format version |
 //! | 10..12 | number of virtual shards |
-//! | 12..16 | zero |
+//! | 12 | form: 0 plain, 1 compressed |
+//! | 13..16 | zero |
 //! | 16..32 | store id |
 //! | 32..40 | position of the first frame |
 //! | 40..48 | number of the first group |
-//! | 48..60 | zero |
+//! | 48..56 | compressed: bytes of the frames, uncompressed |
+//! | 56..60 | compressed: bytes of a block, uncompressed |
 //! | 60..64 | CRC-32C of all before |
+//!
+//! The frames follow as they are, or in [blocks](super::blocks). A compressed segment
+//! has the name it had before, and takes its place at once; offsets and positions are
+//! those it has uncompressed. Format 1 knew neither forms nor logs that begin later,
+//! and is read all the same.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::super::error::{Error, Fault};
+use super::blocks::{BlockReader, MAX_BLOCK_BYTES, OVERHEAD_BYTES};
+use super::frame::Seal;
 use super::{LogPosition, StoreId};
 
 pub const HEADER_BYTES: u64 = 64;
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
+
+/// No compressed segment holds more, whatever its header says: twice what any configuration writes.
+const MAX_LENGTH: u64 = 8 << 30;
 
 const MAGIC: [u8; 8] = *b"tipoflog";
+
+/// The form of a compressed segment.
+const COMPRESSED: u8 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -30,6 +45,18 @@ pub struct Header {
     pub store: StoreId,
     pub base: LogPosition,
     pub first_group: u64,
+    pub form: Form,
+}
+
+/// How the frames lie in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Plain,
+    Compressed {
+        /// Of all frames, uncompressed.
+        length: u64,
+        block_bytes: u32,
+    },
 }
 
 /// A segment of a checked chain.
@@ -39,6 +66,14 @@ pub struct Segment {
     pub header: Header,
     /// Of the file, header included.
     pub file_bytes: u64,
+    /// The same uncompressed.
+    pub plain_bytes: u64,
+}
+
+/// The frames of a segment's file, one after another.
+pub enum Frames {
+    Plain(BufReader<File>),
+    Compressed(Box<BlockReader<BufReader<File>>>),
 }
 
 /// Makes an empty segment durable, whole or not at all, and opens it for appending.
@@ -59,10 +94,15 @@ pub fn create(directory: &Path, header: &Header) -> Result<(PathBuf, File), Erro
 
 /// Begins the log of a new store.
 pub fn create_first(directory: &Path, n_virtual_shards: u16) -> Result<Segment, Error> {
-    let header =
-        Header { n_virtual_shards, store: StoreId::random(), base: LogPosition::START, first_group: 0 };
+    let (store, base) = (StoreId::random(), LogPosition::START);
+    let header = Header { n_virtual_shards, store, base, first_group: 0, form: Form::Plain };
+    create_empty(directory, header)
+}
+
+/// Makes a segment with nothing in it yet.
+pub fn create_empty(directory: &Path, header: Header) -> Result<Segment, Error> {
     let (path, _) = create(directory, &header)?;
-    Ok(Segment { path, header, file_bytes: HEADER_BYTES })
+    Ok(Segment { path, header, file_bytes: HEADER_BYTES, plain_bytes: HEADER_BYTES })
 }
 
 /// Opens an existing segment for appending.
@@ -76,15 +116,7 @@ pub fn open_for_append(path: &Path) -> Result<File, Error> {
 /// The first segment that is foreign, missing or has a bad header. What a
 /// segment holds is not read here.
 pub fn list(directory: &Path) -> Result<Vec<Segment>, Error> {
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for item in fs::read_dir(directory).map_err(Error::io("read", directory))? {
-        let path = item.map_err(Error::io("read", directory))?.path();
-        if path.extension().is_some_and(|extension| extension == "log") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-
+    let paths = paths(directory)?;
     let mut segments: Vec<Segment> = Vec::with_capacity(paths.len());
     for path in paths {
         let segment = Segment::read(path)?;
@@ -100,6 +132,41 @@ pub fn list(directory: &Path) -> Result<Vec<Segment>, Error> {
         segments.push(segment);
     }
     Ok(segments)
+}
+
+/// The file that calls itself the last segment, unread.
+pub fn last_path(directory: &Path) -> Result<Option<PathBuf>, Error> {
+    paths(directory).map(|mut paths| paths.pop())
+}
+
+/// The files that call themselves segments, by name.
+fn paths(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for item in fs::read_dir(directory).map_err(Error::io("read", directory))? {
+        let path = item.map_err(Error::io("read", directory))?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Makes a compressed segment a plain one that ends at `offset`, at once; the other is gone.
+pub fn make_plain(path: &Path, offset: u64) -> Result<(), Error> {
+    let (segment, file) = Segment::open(path.to_owned())?;
+    let header = Header { form: Form::Plain, ..segment.header };
+    let mut frames = segment.frames(file)?.take(offset.saturating_sub(HEADER_BYTES));
+    let unborn = path.with_extension(UNBORN);
+    let mut copy = || -> io::Result<()> {
+        let mut file = File::create(&unborn)?;
+        file.write_all(&header.encode())?;
+        io::copy(&mut frames, &mut file)?;
+        file.sync_all()
+    };
+    copy().map_err(Error::io("write", &unborn))?;
+    fs::rename(&unborn, path).map_err(Error::io("rename", &unborn))?;
+    path.parent().map_or(Ok(()), sync_directory)
 }
 
 /// Removes a segment whose creation was cut off before it had its name.
@@ -134,6 +201,11 @@ pub fn named_base(path: &Path) -> Option<LogPosition> {
 impl Segment {
     /// A file by its header alone: whether it fits its neighbours is for [`list`] to say.
     pub fn read(path: PathBuf) -> Result<Self, Error> {
+        Self::open(path).map(|(segment, _)| segment)
+    }
+
+    /// The same, and the file, which stands behind the header.
+    pub fn open(path: PathBuf) -> Result<(Self, File), Error> {
         let mut file = File::open(&path).map_err(Error::io("open", &path))?;
         let file_bytes = file.metadata().map_err(Error::io("read", &path))?.len();
         let mut bytes = [0; HEADER_BYTES as usize];
@@ -146,17 +218,59 @@ impl Segment {
         if path.file_name().is_none_or(|name| name != file_name(header.base).as_str()) {
             return Err(damaged(Fault::Name));
         }
-        Ok(Self { path, header, file_bytes })
+        let plain_bytes = match header.form {
+            Form::Plain => file_bytes,
+            // So many blocks take some room.
+            Form::Compressed { length, block_bytes }
+                if length.div_ceil(block_bytes.into()) * OVERHEAD_BYTES > file_bytes =>
+            {
+                return Err(damaged(Fault::Short));
+            }
+            Form::Compressed { length, .. } => HEADER_BYTES + length,
+        };
+        Ok((Self { path, header, file_bytes, plain_bytes }, file))
     }
 
     /// The position after its last byte.
     pub fn end(&self) -> LogPosition {
-        self.header.base.after(self.file_bytes - HEADER_BYTES)
+        self.header.base.after(self.plain_bytes - HEADER_BYTES)
+    }
+
+    pub fn is_compressed(&self) -> bool {
+        self.header.form != Form::Plain
+    }
+
+    /// The frames of its `file`, which stands behind the header.
+    pub fn frames(&self, file: File) -> Result<Frames, Error> {
+        let file = BufReader::with_capacity(256 << 10, file);
+        match self.header.form {
+            Form::Plain => Ok(Frames::Plain(file)),
+            Form::Compressed { length, block_bytes } => {
+                let seal = self.header.block_seal();
+                BlockReader::new(file, seal, block_bytes, length, HEADER_BYTES)
+                    .map(|reader| Frames::Compressed(Box::new(reader)))
+                    .map_err(Error::io("read", &self.path))
+            }
+        }
+    }
+}
+
+impl Read for Frames {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.read(bytes),
+            Self::Compressed(blocks) => blocks.read(bytes),
+        }
     }
 }
 
 impl Header {
-    fn encode(&self) -> [u8; HEADER_BYTES as usize] {
+    /// What the blocks of a compressed segment are sealed with.
+    pub fn block_seal(&self) -> u32 {
+        Seal::of(&self.store).of_blocks(self.base)
+    }
+
+    pub fn encode(&self) -> [u8; HEADER_BYTES as usize] {
         let mut bytes = [0; HEADER_BYTES as usize];
         bytes[0..8].copy_from_slice(&MAGIC);
         bytes[8..10].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
@@ -164,6 +278,11 @@ impl Header {
         bytes[16..32].copy_from_slice(self.store.as_bytes());
         bytes[32..40].copy_from_slice(&self.base.get().to_le_bytes());
         bytes[40..48].copy_from_slice(&self.first_group.to_le_bytes());
+        if let Form::Compressed { length, block_bytes } = self.form {
+            bytes[12] = COMPRESSED;
+            bytes[48..56].copy_from_slice(&length.to_le_bytes());
+            bytes[56..60].copy_from_slice(&block_bytes.to_le_bytes());
+        }
         let checksum = crc32c::crc32c(&bytes[..60]);
         bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -193,11 +312,23 @@ impl Header {
             number.copy_from_slice(&bytes[at..at + 8]);
             u64::from_le_bytes(number)
         };
+        let block_bytes = u32::from_le_bytes([bytes[56], bytes[57], bytes[58], bytes[59]]);
+        let form = match bytes[12] {
+            0 => Form::Plain,
+            COMPRESSED => Form::Compressed { length: number(48), block_bytes },
+            _ => return Err(damaged(Fault::Unsupported)),
+        };
+        if let Form::Compressed { length, block_bytes } = form
+            && (length > MAX_LENGTH || !(1..=MAX_BLOCK_BYTES).contains(&block_bytes))
+        {
+            return Err(damaged(Fault::Length));
+        }
         Ok(Self {
             n_virtual_shards: u16::from_le_bytes([bytes[10], bytes[11]]),
             store: StoreId::from_bytes(store),
             base: LogPosition::new(number(32)),
             first_group: number(40),
+            form,
         })
     }
 }

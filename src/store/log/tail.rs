@@ -45,7 +45,7 @@ impl Tail {
 /// # Errors
 /// [`Error::Damaged`] where what does not read back is no torn tail.
 pub fn inspect(segment: &Segment) -> Result<Tail, Error> {
-    let mut reader = SegmentReader::open(segment, segment.file_bytes)?;
+    let mut reader = SegmentReader::open(segment, segment.plain_bytes)?;
     let mut tail = Tail {
         committed_bytes: reader.offset(),
         next_group: reader.group(),
@@ -65,10 +65,15 @@ pub fn inspect(segment: &Segment) -> Result<Tail, Error> {
                 tail.next_group = reader.group();
             }
             Step::Frame(frame) => group.push((offset, frame.header.virtual_shard, frame.header.sequence)),
+            Step::End if segment.is_compressed() && !group.is_empty() => {
+                return Err(reader.damaged(tail.committed_bytes, Fault::Unfinished));
+            }
             Step::End => return Ok(tail),
             Step::Broken(fault) => {
-                // Whole frames that should not be there are no accident of a crash.
-                let is_whole = matches!(fault, Fault::Unsupported | Fault::Group { .. });
+                // Whole frames that should not be there are no accident of a crash, and
+                // what is compressed was whole and synced before.
+                let is_whole =
+                    segment.is_compressed() || matches!(fault, Fault::Unsupported | Fault::Group { .. });
                 if is_whole || was_synced(&read(segment)?, segment.header, offset, reader.group()) {
                     return Err(reader.damaged(offset, fault));
                 }
@@ -80,7 +85,7 @@ pub fn inspect(segment: &Segment) -> Result<Tail, Error> {
 
 /// Cuts what follows the committed part, and makes the cut durable.
 pub fn cut(segment: &Segment, tail: &Tail, disk: &dyn Disk) -> Result<Option<TornTail>, Error> {
-    let bytes = segment.file_bytes - tail.committed_bytes;
+    let bytes = segment.plain_bytes - tail.committed_bytes;
     if bytes == 0 {
         return Ok(None);
     }

@@ -15,7 +15,13 @@ const N_SHARDS: u64 = 8;
 #[ignore = "the process that the crash tests kill"]
 fn victim() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
-    let fast = Options { view_interval: Duration::from_millis(1), segment_bytes: 20_000, ..options() };
+    let fast = Options {
+        view_interval: Duration::from_millis(1),
+        segment_bytes: 20_000,
+        compress: true,
+        sealed_interval: Duration::from_millis(2),
+        ..options()
+    };
     let (store, recovery) = Store::open(Path::new(&directory), fast).unwrap();
     let mut turn = entries_from(&recovery, LogPosition::START).len() as u64;
     let mut end = recovery.log_end();

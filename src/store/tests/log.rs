@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
+use super::super::log::compress::compress;
 use super::super::log::frame::{self, Kind, Seal};
 use super::super::log::segment::{self, HEADER_BYTES};
+use super::super::verify::verify;
 use super::*;
 
 const N_SHARDS: u16 = 4;
@@ -38,6 +40,14 @@ impl Written {
 
     fn segments(&self) -> Vec<Segment> {
         segment::list(&self.log()).unwrap()
+    }
+
+    /// Compresses the sealed segments whose bit is set, in blocks that cut frames.
+    fn compress(&self, which: u16) -> Vec<Segment> {
+        let mut segments = self.segments();
+        segments.pop();
+        segments.retain(|segment| which >> (segment.header.first_group % 16) & 1 == 1);
+        segments.iter().map(|segment| compress(segment, 100, &AtomicBool::new(false)).unwrap()).collect()
     }
 }
 
@@ -94,6 +104,47 @@ proptest! {
         for (index, end) in written.ends.iter().enumerate() {
             prop_assert_eq!(written.read(*end).unwrap(), written.entries[index + 1..].concat());
         }
+    }
+
+    #[test]
+    fn compressed_segments_read_as_plain_ones_do(groups in groups(), which in any::<u16>()) {
+        let written = write(&groups);
+        let n_segments = written.segments().len();
+        written.compress(which);
+        prop_assert_eq!(written.segments().len(), n_segments);
+        prop_assert_eq!(written.read(LogPosition::START).unwrap(), written.prefix(groups.len()));
+        for (index, end) in written.ends.iter().enumerate() {
+            prop_assert_eq!(written.read(*end).unwrap(), written.entries[index + 1..].concat());
+        }
+    }
+
+    #[test]
+    fn a_damaged_compressed_segment_is_refused(
+        groups in groups(),
+        place in any::<prop::sample::Index>(),
+        bit in 0..8_u32,
+        kind in 0..3_u8,
+    ) {
+        let written = write(&groups);
+        let compressed = written.compress(u16::MAX);
+        prop_assume!(!compressed.is_empty());
+        let segment = &compressed[place.index(compressed.len())];
+        let mut bytes = fs::read(&segment.path).unwrap();
+        let at = place.index(bytes.len());
+        match kind {
+            0 => bytes[at] ^= 1 << bit,
+            1 => bytes.truncate(at),
+            _ => bytes.push(bit as u8),
+        }
+        fs::write(&segment.path, &bytes).unwrap();
+        match written.read(LogPosition::START) {
+            Err(Error::Damaged { path, .. } | Error::NewerFormat { path, .. }) => {
+                prop_assert_eq!(&path, &segment.path);
+            }
+            other => prop_assert!(false, "{:?}", other),
+        }
+        let verified = verify(written.directory.path(), &mut ()).unwrap();
+        prop_assert_eq!(verified.damage.first().map(|damage| &damage.path), Some(&segment.path));
     }
 
     #[test]

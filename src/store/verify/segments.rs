@@ -9,8 +9,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::super::error::{Error, Fault};
+use super::super::log::Broken;
 use super::super::log::frame::{self, Kind, Raw, Seal};
-use super::super::log::segment::{self, HEADER_BYTES, Header, Segment};
+use super::super::log::segment::{self, Form, Frames, HEADER_BYTES, Header, Segment};
 use super::super::log::tail::{TornTail, was_synced};
 use super::super::log::{Entry, LogPosition, StoreId};
 use super::{Damage, LogFound, SegmentFound, Sound, Watch};
@@ -39,6 +40,7 @@ pub fn read(directory: &Path, watch: &mut dyn Watch, damage: &mut Vec<Damage>) -
 struct Head {
     path: PathBuf,
     file_bytes: u64,
+    plain_bytes: u64,
     header: Result<Header, Error>,
 }
 
@@ -54,6 +56,17 @@ struct Walk<'a> {
     last: Vec<Option<(u64, bool)>>,
     /// What has been read without damage.
     sound: Sound,
+}
+
+/// A segment's bytes, uncompressed; zeros where a block of a compressed one is broken.
+struct Content {
+    bytes: Vec<u8>,
+    /// What there should be.
+    length: u64,
+    /// Each with the end of what it should have given.
+    broken: Vec<(usize, Broken)>,
+    /// There is more than there should be.
+    excess: Option<Broken>,
 }
 
 /// What is held of a group until its marker comes.
@@ -84,8 +97,10 @@ impl Walk<'_> {
                 }
                 "log" => {
                     let file_bytes = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
-                    let header = Segment::read(path.clone()).map(|segment| segment.header);
-                    heads.push(Head { path, file_bytes, header });
+                    let segment = Segment::read(path.clone());
+                    let plain_bytes = segment.as_ref().map_or(file_bytes, |segment| segment.plain_bytes);
+                    let header = segment.map(|segment| segment.header);
+                    heads.push(Head { path, file_bytes, plain_bytes, header });
                 }
                 segment::UNBORN => self.found.unborn.push(path),
                 _ => {}
@@ -100,10 +115,10 @@ impl Walk<'_> {
     }
 
     fn segment(&mut self, head: Head, is_last: bool) -> Result<(), Error> {
-        let Head { path, file_bytes, header } = head;
+        let Head { path, file_bytes, plain_bytes, header } = head;
         let named = segment::named_base(&path);
         let base = header.as_ref().map_or(named, |header| Some(header.base));
-        self.found.segments.push(SegmentFound { path: path.clone(), file_bytes, base });
+        self.found.segments.push(SegmentFound { path: path.clone(), file_bytes, plain_bytes, base });
         let is_headed = header.is_ok();
         let header = match header {
             Ok(header) => header,
@@ -117,7 +132,8 @@ impl Walk<'_> {
                 };
                 self.found.unreadable_bytes += bytes;
                 // The frames may be sound all the same: they know their store and position.
-                Header { n_virtual_shards: self.last.len() as u16, store, base, first_group: 0 }
+                let n_virtual_shards = self.last.len() as u16;
+                Header { n_virtual_shards, store, base, first_group: 0, form: Form::Plain }
             }
         };
         if Some(header.store) != self.found.store {
@@ -145,25 +161,23 @@ impl Walk<'_> {
         }
         // A segment begins with a group, and its header says with which.
         self.group = self.group.or(is_headed.then_some(header.first_group));
-        let mut bytes = Vec::new();
-        fs::File::open(&path)
-            .and_then(|file| file.take(file_bytes).read_to_end(&mut bytes))
-            .map_err(Error::io("read", &path))?;
-        self.expected = header.base.after((bytes.len() as u64).saturating_sub(HEADER_BYTES));
+        let content = Content::read(&path, file_bytes, header.form)?;
+        self.expected = header.base.after(content.length.saturating_sub(HEADER_BYTES));
         self.sound = Sound { last: Some((path.clone(), HEADER_BYTES)), end: header.base, ..self.sound };
-        self.frames(&path, &bytes, header, is_last);
+        self.frames(&path, &content, header, is_last && header.form == Form::Plain);
         self.watch.read(file_bytes);
         Ok(())
     }
 
-    fn frames(&mut self, path: &Path, bytes: &[u8], header: Header, is_last: bool) {
+    fn frames(&mut self, path: &Path, content: &Content, header: Header, is_last: bool) {
+        let (bytes, length) = (&content.bytes[..], content.length as usize);
         let seal = Seal::of(&header.store);
         let position = |offset: usize| header.base.after(offset as u64 - HEADER_BYTES);
         let (mut offset, mut committed) = (HEADER_BYTES as usize, HEADER_BYTES as usize);
         let mut open = Open::default();
         let mut is_lost = false;
         self.found.end = self.found.end.max(header.base);
-        while offset < bytes.len() {
+        while offset < length {
             let (frame, payload) = match read_frame(bytes, offset, seal, position(offset)) {
                 Ok(read) => read,
                 Err(fault) => {
@@ -174,14 +188,15 @@ impl Walk<'_> {
                     if is_torn {
                         break;
                     }
-                    let next = resume(bytes, offset, seal, header).unwrap_or(bytes.len());
+                    let fault = content.broken_at(offset).map_or(fault, Fault::Block);
+                    let next = resume(bytes, offset, seal, header).unwrap_or(length);
                     let unreadable_bytes = (next - offset) as u64;
                     self.hurt(Damage { unreadable_bytes, ..Damage::at(path, offset as u64, fault) });
                     self.found.unreadable_bytes += unreadable_bytes;
                     self.found.n_stray += open.entries.len() as u64;
                     self.lose_track();
                     open = Open { is_headless: true, ..Open::default() };
-                    is_lost = next == bytes.len();
+                    is_lost = next == length;
                     offset = next;
                     continue;
                 }
@@ -203,16 +218,19 @@ impl Walk<'_> {
             let entry = Entry { virtual_shard, sequence, payload: payload.to_vec() };
             open.entries.push((at, frame.kind, position(at as usize), entry));
         }
-        if is_lost || committed == bytes.len() || bytes.len() < HEADER_BYTES as usize {
+        if let Some(broken) = content.excess {
+            self.hurt(Damage::at(path, length as u64, Fault::Block(broken)));
+        }
+        if is_lost || committed == length || length < HEADER_BYTES as usize {
             return;
         }
         if is_last {
-            let (file, bytes) = (path.to_owned(), (bytes.len() - committed) as u64);
+            let (file, bytes) = (path.to_owned(), (length - committed) as u64);
             self.found.torn_tail = Some(TornTail { file, offset: committed as u64, bytes });
         } else {
             self.found.n_stray += open.entries.len() as u64;
             self.lose_track();
-            if offset >= bytes.len() && !open.is_headless {
+            if offset >= length && !open.is_headless {
                 self.hurt(Damage::at(path, committed as u64, Fault::Unfinished));
             }
         }
@@ -280,6 +298,46 @@ impl Walk<'_> {
         for (_, may_jump) in self.last.iter_mut().flatten() {
             *may_jump = true;
         }
+    }
+}
+
+impl Content {
+    fn read(path: &Path, file_bytes: u64, form: Form) -> Result<Self, Error> {
+        let mut content = Self { bytes: Vec::new(), length: 0, broken: Vec::new(), excess: None };
+        let of_file = |error| Error::io("read", path)(error);
+        if form == Form::Plain {
+            let file = fs::File::open(path).map_err(of_file)?;
+            file.take(file_bytes).read_to_end(&mut content.bytes).map_err(of_file)?;
+            content.length = content.bytes.len() as u64;
+            return Ok(content);
+        }
+        let (segment, file) = Segment::open(path.to_owned())?;
+        content.length = segment.plain_bytes;
+        // The header's place: offsets are those of the plain segment.
+        content.bytes.resize(HEADER_BYTES as usize, 0);
+        let Frames::Compressed(mut blocks) = segment.frames(file)? else { return Ok(content) };
+        loop {
+            let block = blocks.next_block().map_err(of_file)?;
+            match block {
+                None => return Ok(content),
+                Some(Ok(block)) => content.bytes.extend_from_slice(block),
+                Some(Err(broken)) if content.bytes.len() as u64 == content.length => {
+                    content.excess = Some(broken);
+                }
+                Some(Err(broken)) => {
+                    let end = (HEADER_BYTES + blocks.offset()) as usize;
+                    if !blocks.is_lost() {
+                        content.bytes.resize(end, 0);
+                    }
+                    content.broken.push((end, broken));
+                }
+            }
+        }
+    }
+
+    /// The first broken block whose bytes end after an offset.
+    fn broken_at(&self, offset: usize) -> Option<Broken> {
+        self.broken.iter().find(|(end, _)| *end > offset).map(|(_, broken)| *broken)
     }
 }
 

@@ -9,7 +9,7 @@ pub const META_KEY: &[u8] = b"meta";
 pub const SEAL_KEY: &[u8] = &[0];
 
 const NAME: &str = "meta";
-const VERSION: u8 = 1;
+pub const VERSION: u8 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
