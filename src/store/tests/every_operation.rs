@@ -22,7 +22,14 @@ const N_COMMITS: u64 = 12;
 const MAX_OPERATIONS: usize = 3_000;
 
 fn small() -> Options {
-    Options { view_interval: Duration::from_millis(1), segment_bytes: 700, ..options() }
+    let often = Duration::from_millis(1);
+    Options {
+        view_interval: often,
+        sealed_interval: often,
+        segment_bytes: 700,
+        block_bytes: 300,
+        ..options()
+    }
 }
 
 /// Opens the store, commits round robin over the shards, and closes it, as far as it gets.
@@ -37,7 +44,7 @@ fn worker() {
 }
 
 fn work(directory: &Path) -> Result<(), Error> {
-    let (store, recovery) = Store::open(directory, small())?;
+    let (store, recovery) = Store::open(directory, Options { compress: true, ..small() })?;
     let mut tail = BTreeMap::new();
     let mut turn = 0;
     for item in recovery.entries(LogPosition::START)? {
@@ -60,6 +67,8 @@ fn work(directory: &Path) -> Result<(), Error> {
         turn += 1;
         println!("acknowledged {turn}");
     }
+    // Sealed segments are compressed meanwhile.
+    thread::sleep(Duration::from_millis(10));
     store.close()
 }
 
