@@ -8,7 +8,7 @@ use super::Error;
 
 /// Held while the store is open; names the holder in the file for whoever is refused.
 pub struct LockFile {
-    _file: File,
+    file: File,
 }
 
 /// Whether somebody has the store open, found out without a trace.
@@ -34,7 +34,7 @@ impl LockFile {
         }
         let mut file = File::open(&path).map_err(Error::io("open", &path))?;
         match file.try_lock() {
-            Ok(()) => Ok(Peek::Free(Some(Self { _file: file }))),
+            Ok(()) => Ok(Peek::Free(Some(Self { file }))),
             Err(TryLockError::WouldBlock) => Ok(Peek::Held { pid: holder(&mut file) }),
             Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
         }
@@ -63,7 +63,15 @@ impl LockFile {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(Error::io("write", &path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for LockFile {
+    /// A child process in the making has the file open too, and would keep the lock.
+    fn drop(&mut self) {
+        // Closing it is all else that can be done.
+        let _ = self.file.unlock();
     }
 }
 

@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::ops::Bound;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -289,32 +290,29 @@ impl Views {
     }
 
     fn build(directory: &Path, meta: Meta, options: ViewOptions) -> Result<Self, Error> {
-        let failed = Error::views(directory);
-        let database = Database::builder(directory)
-            .cache_size(options.cache_bytes)
-            .worker_threads(1)
-            .open()
-            .map_err(&failed)?;
-        let open = |name| database.keyspace(name, KeyspaceCreateOptions::default).map_err(&failed);
-        let [profiles, shards, outbox, timers, dedup, control] = View::ALL;
-        let keyspaces = [
-            open(profiles.name())?,
-            open(shards.name())?,
-            open(outbox.name())?,
-            open(timers.name())?,
-            open(dedup.name())?,
-            open(control.name())?,
-        ];
-        let meta_keyspace = open("meta")?;
-        let persist = if options.sync { PersistMode::SyncData } else { PersistMode::Buffer };
-        Ok(Self {
-            directory: directory.to_owned(),
-            database,
-            keyspaces,
-            meta_keyspace,
-            meta: Mutex::new(meta),
-            persist,
-        })
+        let open = || -> fjall::Result<Self> {
+            let builder = Database::builder(directory).cache_size(options.cache_bytes).worker_threads(1);
+            let database = builder.open()?;
+            let open = |name| database.keyspace(name, KeyspaceCreateOptions::default);
+            let [profiles, shards, outbox, timers, dedup, control] = View::ALL;
+            let keyspaces = [
+                open(profiles.name())?,
+                open(shards.name())?,
+                open(outbox.name())?,
+                open(timers.name())?,
+                open(dedup.name())?,
+                open(control.name())?,
+            ];
+            let meta_keyspace = open("meta")?;
+            let persist = if options.sync { PersistMode::SyncData } else { PersistMode::Buffer };
+            let (directory, meta) = (directory.to_owned(), Mutex::new(meta));
+            Ok(Self { directory, database, keyspaces, meta_keyspace, meta, persist })
+        };
+        // The store below asserts some of what it reads.
+        let opened = panic::catch_unwind(AssertUnwindSafe(open));
+        let contradiction =
+            |_| Err(io::Error::new(io::ErrorKind::InvalidData, "what it reads contradicts itself").into());
+        opened.unwrap_or_else(contradiction).map_err(Error::views(directory))
     }
 
     /// What a failed read at or after `key` means.

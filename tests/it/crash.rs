@@ -26,7 +26,8 @@ const SEED: u64 = 11;
 /// Unless [`KILLS`] says otherwise.
 const N_KILLS: usize = 30;
 const KILLS: &str = "TIPOFF_KILLS";
-const N_USERS: usize = 30;
+/// So many that nobody comes to the bound on carts of one user, however many kills there are.
+const N_USERS: usize = 300;
 /// How long carts wait; see [`definitions`].
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -385,11 +386,20 @@ async fn what_was_acknowledged_survives_kills_at_any_moment() {
 
     // The last carts were armed before that kill; they fire without any traffic.
     let server = Process::start(directory.path(), &flags);
-    let patience = Instant::now() + WAIT + Duration::from_secs(5);
+    let started = Instant::now();
     let (must, may) = expected(&ledger);
-    let subscriber = tokio::time::timeout(WAIT + Duration::from_secs(3), subscribe(&server, seen.clone()));
-    assert!(subscriber.await.is_err(), "the subscription stays open");
-    assert!(Instant::now() < patience);
+    let all_seen = async {
+        // What should not fire has the time to, and a slow machine the time for all that should.
+        let has_all = || must.iter().all(|decided| seen.lock().expect("whole").ids.contains_key(decided));
+        while started.elapsed() < WAIT + Duration::from_secs(3) || !has_all() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = subscribe(&server, seen.clone()) => panic!("the subscription stays open"),
+        _ = tokio::time::timeout(Duration::from_secs(60), all_seen) => {}
+    }
+    println!("all firings were seen {:.1} s after the last start", started.elapsed().as_secs_f64());
     {
         let seen = seen.lock().expect("whole");
         let fired: BTreeSet<Decided> = seen.ids.keys().cloned().collect();
