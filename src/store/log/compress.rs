@@ -9,10 +9,10 @@ use super::super::error::Error;
 use super::blocks::BlockWriter;
 use super::segment::{Form, Header, Segment, UNBORN, sync_directory};
 
-/// Three times as fast as the next level that is worth it, and a few percent larger.
+/// The library's own default.
 const LEVEL: i32 = 3;
 
-/// Larger blocks take memory and hardly less room.
+/// What a reader holds in memory.
 pub const BLOCK_BYTES: u32 = 1 << 20;
 
 /// Synced bit by bit, or a commit's sync would wait for all of it.
