@@ -24,9 +24,9 @@ pub struct Store {
     pub log_segments: IntGauge,
     pub compressed_segments: IntGauge,
     /// Of the sealed segments' files.
-    pub log_disk_bytes: IntGauge,
+    pub sealed_bytes: IntGauge,
     /// The same uncompressed.
-    pub log_plain_bytes: IntGauge,
+    pub sealed_uncompressed_bytes: IntGauge,
     pub compress_seconds: Histogram,
     durability: IntGaugeVec,
 }
@@ -63,11 +63,11 @@ impl Store {
             log_segments: register.gauge("tipoff_log_segments", "Segments of the log.")?,
             compressed_segments: register
                 .gauge("tipoff_log_compressed_segments", "Segments of the log that are compressed.")?,
-            log_disk_bytes: register.gauge(
+            sealed_bytes: register.gauge(
                 "tipoff_log_sealed_bytes",
                 "What the log takes on the disk, without the segment that is written to.",
             )?,
-            log_plain_bytes: register.gauge(
+            sealed_uncompressed_bytes: register.gauge(
                 "tipoff_log_sealed_uncompressed_bytes",
                 "What the same would take if nothing of it were compressed.",
             )?,

@@ -81,3 +81,18 @@ fn holder(file: &mut File) -> Option<u32> {
     let read = file.read_to_string(&mut pid);
     read.ok().and_then(|_| pid.trim().parse().ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_open_file_too_does_not_keep_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = LockFile::acquire(directory.path()).unwrap();
+        let _of_a_child = lock.file.try_clone().unwrap();
+        assert!(matches!(LockFile::acquire(directory.path()), Err(Error::Locked { .. })));
+        drop(lock);
+        LockFile::acquire(directory.path()).unwrap();
+    }
+}

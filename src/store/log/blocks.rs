@@ -63,11 +63,11 @@ impl<W: Write> BlockWriter<W> {
         Ok(Self { out, seal, compressor, block_bytes, block: Vec::new(), offset: 0 })
     }
 
-    /// What all was written to, and how many bytes that was uncompressed.
-    pub fn finish(mut self) -> io::Result<(W, u64)> {
+    /// What all was written to.
+    pub fn finish(mut self) -> io::Result<W> {
         self.write_block()?;
         self.out.flush()?;
-        Ok((self.out, self.offset))
+        Ok(self.out)
     }
 
     fn write_block(&mut self) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::error::Error;
 use super::blocks::BlockWriter;
-use super::segment::{Form, Header, Segment, UNBORN, sync_directory};
+use super::segment::{Form, Header, Segment, UNBORN, give_name};
 
 /// The library's own default.
 const LEVEL: i32 = 3;
@@ -32,8 +32,7 @@ pub fn compress(segment: &Segment, block_bytes: u32, is_over: &AtomicBool) -> Re
         let _ = fs::remove_file(&unborn);
         return Err(error);
     }
-    fs::rename(&unborn, &segment.path).map_err(Error::io("rename", &unborn))?;
-    segment.path.parent().map_or(Ok(()), sync_directory)?;
+    give_name(&unborn, &segment.path)?;
     Segment::read(segment.path.clone())
 }
 
@@ -49,8 +48,7 @@ fn write(segment: &Segment, unborn: &Path, block_bytes: u32, is_over: &AtomicBoo
         out.write_all(&header.encode())?;
         let mut blocks = BlockWriter::new(BufWriter::new(out), header.block_seal(), block_bytes, LEVEL)?;
         io::copy(&mut frames, &mut blocks)?;
-        let (out, _) = blocks.finish()?;
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?.file;
+        let file = blocks.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.file;
         // The age of a segment is that of its last group.
         file.set_modified(changed)?;
         file.sync_all()

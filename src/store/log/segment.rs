@@ -16,8 +16,7 @@
 //!
 //! The frames follow as they are, or in [blocks](super::blocks). A compressed segment
 //! has the name it had before, and takes its place at once; offsets and positions are
-//! those it has uncompressed. Format 1 knew neither forms nor logs that begin later,
-//! and is read all the same.
+//! those it has uncompressed. Format 1 knew no forms, and is read all the same.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
@@ -87,8 +86,7 @@ pub fn create(directory: &Path, header: &Header) -> Result<(PathBuf, File), Erro
         let _ = fs::remove_file(&unborn);
         return Err(Error::io("write", &unborn)(error));
     }
-    fs::rename(&unborn, &path).map_err(Error::io("rename", &unborn))?;
-    sync_directory(directory)?;
+    give_name(&unborn, &path)?;
     Ok((path, file))
 }
 
@@ -165,7 +163,12 @@ pub fn make_plain(path: &Path, offset: u64) -> Result<(), Error> {
         file.sync_all()
     };
     copy().map_err(Error::io("write", &unborn))?;
-    fs::rename(&unborn, path).map_err(Error::io("rename", &unborn))?;
+    give_name(&unborn, path)
+}
+
+/// Puts a whole, durable file in the place of a segment, durably and at once.
+pub fn give_name(unborn: &Path, path: &Path) -> Result<(), Error> {
+    fs::rename(unborn, path).map_err(Error::io("rename", unborn))?;
     path.parent().map_or(Ok(()), sync_directory)
 }
 
